@@ -1,0 +1,146 @@
+"""Commands about data on its way: `produce`, `dead-letters list`, and `changes`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import msgspec
+import typer
+from rich.console import Console, JustifyMethod
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from profilestream.cli import changes
+from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.errors import UsageError
+from profilestream.core.events import BUILT_IN
+from profilestream.operations import dead_letters as letters
+from profilestream.operations import produce as producing
+
+LISTED_COUNT = 50
+
+dead_letters = typer.Typer(
+    help="Records that were no events: see why, and try them again.", no_args_is_help=True
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands in the order in which help shows them."""
+    app.command("produce")(produce)
+    changes.register(app)
+    app.add_typer(dead_letters, name="dead-letters")
+
+
+def produce(
+    topic: Annotated[str, typer.Argument(help="An event topic, e.g. purchases.")],
+    file: Annotated[str, typer.Argument(help="JSON events, one a line; - reads standard input.")],
+    no_validate: Annotated[
+        bool, typer.Option("--no-validate", help="Send every line as it is, to any topic that exists.")
+    ] = False,
+    rate: Annotated[float | None, typer.Option(help="At most this many events a second.", min=0.001)] = None,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Send a file of events to a topic, checked and keyed by customer."""
+    chosen = settings(kafka, redis, namespace, needs=("kafka",))
+    check = producing.LineCheck(topic, BUILT_IN, chosen.future_ms_max, validate=not no_validate)
+    done = producing.Produced(topic)
+    with _opened(file) as (source, name, size), _progress_bar(size) as progress:
+        try:
+            asyncio.run(
+                producing.produce(str(chosen.kafka), topic, source, name, check, rate, progress, _tell, done)
+            )
+        except KeyboardInterrupt:
+            _tell(f"stopped: {_events(done.events)} sent to {topic}")
+            raise
+    print(f"{_events(done.events)} to {topic} in {done.seconds:.1f} s")
+
+
+@dead_letters.command("list")
+def list_(
+    reason: Annotated[str | None, typer.Option(help="Only this reason, e.g. bad_time.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Only records of this topic.")] = None,
+    count: Annotated[
+        int | None, typer.Option(help=f"The newest N (a table: {LISTED_COUNT}; --json: all).", min=0)
+    ] = None,
+    as_json: JsonOption = False,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """List dead letters: when, why, and where the record stands."""
+    chosen = settings(kafka, redis, namespace, needs=("kafka",))
+    limit = LISTED_COUNT if count is None and not as_json else count
+    found = asyncio.run(
+        letters.list_dead_letters(str(chosen.kafka), chosen.dead_letters_topic, reason, topic, limit)
+    )
+    if as_json:
+        print(msgspec.json.encode(found.letters).decode())
+    else:
+        _show(found)
+
+
+def _show(found: letters.DeadLetters) -> None:
+    if not found.total and not found.unreadable:
+        print("no dead letters")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("time", "reason", "detail", "topic", "partition", "offset"):
+        justify: JustifyMethod = "right" if title in ("partition", "offset") else "left"
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=title == "time")
+    for letter in found.letters:
+        table.add_row(
+            letter.time, letter.reason, letter.detail, letter.topic, str(letter.partition), str(letter.offset)
+        )
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.by_reason.most_common())
+    console.print(f"\n{found.total:,} dead letters{'' if found.exact else ' (at most)'}: {reasons}")
+    if found.unreadable:
+        console.print(f"{found.unreadable:,} records lack the headers of a dead letter")
+    if len(found.letters) < found.total:
+        console.print(f"the newest {len(found.letters):,} are shown; --count shows more")
+
+
+def _events(count: int) -> str:
+    return f"{count:,} event{'' if count == 1 else 's'}"
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[tuple[BinaryIO, str, int | None]]:
+    """The file, its name for messages and its size in bytes where that is known."""
+    if file == "-":
+        yield sys.stdin.buffer, "standard input", None
+        return
+    try:
+        source = Path(file).open("rb")  # noqa: SIM115
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+    with source:
+        yield source, file, Path(file).stat().st_size or None
+
+
+@contextmanager
+def _progress_bar(size: int | None) -> Iterator[Callable[[producing.Progress], None]]:
+    """Shows progress where a person looks on, and nothing else where not."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[events]:,} events"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=size, events=0)
+
+        def show(progress: producing.Progress) -> None:
+            bar.update(task, description=progress.stage, completed=progress.bytes, events=progress.events)
+
+        yield show

@@ -1,0 +1,67 @@
+"""`check`, `init` and `schemas`: what is done with a definitions file before anything runs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profilestream.cli import schemas
+from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.definitions import Definitions
+from profilestream.core.errors import UsageError
+from profilestream.operations.initialise import initialise
+from profilestream.settings import Settings
+from profilestream.wire.definitions import read_definitions
+
+FileArgument = Annotated[
+    Path | None, typer.Argument(metavar="DEFINITIONS", help="The definitions file [PROFILESTREAM_DEFINITIONS].")
+]
+FileOption = Annotated[Path | None, typer.Option("--definitions", metavar="FILE", help="The same, as a flag.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(check)
+    app.command()(init)
+    schemas.register(app)
+
+
+def check(definitions: FileArgument = None, flag: FileOption = None) -> None:
+    """Check a definitions file; every mistake is named with its place."""
+    path = _path(definitions, flag)
+    found = read_definitions(path)
+    typer.echo(f"{path}: {_counted(found)}; definitions {found.fingerprint}")
+
+
+def init(
+    definitions: FileArgument = None,
+    flag: FileOption = None,
+    shards: Annotated[
+        int | None, typer.Option("--shards", metavar="N", help="How many shards (default: 16, or as topics have).")
+    ] = None,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Make the topics and the first generation of profiles. Repeatable."""
+    found = read_definitions(_path(definitions, flag))
+    where = settings(kafka, redis, namespace)
+    asyncio.run(initialise(where, found.text, found.fingerprint, found.types, shards, typer.echo))
+
+
+def _path(argument: Path | None, flag: Path | None) -> Path:
+    named = Settings().definitions
+    path = argument or flag or (Path(named) if named else None)
+    if path is None:
+        raise UsageError("which definitions file? Give it as an argument, or set PROFILESTREAM_DEFINITIONS")
+    return path
+
+
+def _counted(found: Definitions) -> str:
+    def count(number: int, word: str) -> str:
+        return f"{number} {word}{'' if number == 1 else 's'}"
+
+    return f"{count(len(found.traits), 'trait')}, {count(len(found.segments), 'segment')}, no mistakes"

@@ -1,0 +1,80 @@
+"""`worker` and `emitter`: the two programs that run for good."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol
+
+import typer
+
+from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.emitter import Emitter
+from profilestream.worker import Clock, Worker
+
+UntilCaughtUp = Annotated[
+    bool, typer.Option("--until-caught-up", help="Stop once everything that is there now has been handled.")
+]
+ClockOption = Annotated[
+    str,
+    typer.Option("--clock", metavar="wall|event", help="`event`: time passes only as events say (history, tests)."),
+]
+
+
+class _Service(Protocol):
+    def stop(self) -> None: ...
+
+    def run(self, until_caught_up: bool = False) -> Any: ...
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(worker)
+    app.command()(emitter)
+
+
+def worker(
+    until_caught_up: UntilCaughtUp = False,
+    clock: ClockOption = "wall",
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Fold events into profiles. Start as many as you like; Kafka shares the shards among them."""
+    if clock not in ("wall", "event"):
+        raise typer.BadParameter("write `wall` or `event`", param_hint="--clock")
+    kind: Clock = "event" if clock == "event" else "wall"
+    found = settings(kafka, redis, namespace)
+    asyncio.run(_run(lambda: Worker(found, _say, kind), until_caught_up))
+
+
+def emitter(
+    until_caught_up: UntilCaughtUp = False,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Announce segment changes on Kafka, each once. Start two for safety; they share the shards."""
+    found = settings(kafka, redis, namespace)
+    asyncio.run(_run(lambda: Emitter(found, _say), until_caught_up))
+
+
+async def _run(make: Callable[[], _Service], until_caught_up: bool) -> None:
+    """Runs a service; the first signal asks it to stop, the second one ends the process."""
+    service = make()
+    loop = asyncio.get_running_loop()
+
+    def asked(number: int) -> None:
+        _say("stopping")
+        service.stop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(name)
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, asked, name)
+    await service.run(until_caught_up)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

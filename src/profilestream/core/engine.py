@@ -1,0 +1,284 @@
+"""The engine: folds events into profiles and lets time pass over them, giving the crossings. Pure.
+
+An engine is compiled once from definitions. `fold` and `advance` are all that changes a profile. Both find crossings
+through the segment index; `evaluate` looks at every segment and is what the index is held to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from profilestream.core import expressions as x
+from profilestream.core import words
+from profilestream.core.aggregates import KEYS_MAX, ByKey, Top
+from profilestream.core.definitions import Definitions
+from profilestream.core.index import Index
+from profilestream.core.profile import Profile
+from profilestream.core.readout import Read, compile_read
+from profilestream.core.rows import Fold, compile_fold
+from profilestream.core.slots import Slots
+from profilestream.core.words import NEVER
+
+IDS_MAX: Final = 256
+IDS_MS_MAX: Final = 24 * 3_600_000
+_ID_BYTES: Final = 16
+
+CLOCK: Final = 1
+"""The bit of a profile's `changed` for what time alone has changed; each event type has a bit of its own above."""
+
+
+class Crossing(NamedTuple):
+    """One customer's entering (`crossing` odd) or leaving of a segment; `at` is the clock in ms, `event` the cause."""
+
+    segment: str
+    crossing: int
+    at: int
+    values: dict[str, Any]
+    event: Any
+
+
+class Handler(NamedTuple):
+    """What the engine does with an event of one type."""
+
+    name: str
+    bit: int
+    fold: Fold
+    probe: Callable[[list[Any], list[Any], list[int], int, set[int]], None]
+    salt: bytes
+
+
+@dataclass(slots=True)
+class _Judge:
+    """One segment's compiled conditions and the values that its changes carry."""
+
+    name: str
+    enter: x.Node
+    leave: x.Node | None
+    named: tuple[str, ...]
+    holds: Read | None = None
+    values: Read | None = None
+
+
+class Engine:
+    """Definitions compiled. `ids_max` and `ids_ms_max` bound the remembered event ids, `keys_max` the keys of a map."""
+
+    def __init__(
+        self, definitions: Definitions, *, ids_max: int = IDS_MAX, ids_ms_max: int = IDS_MS_MAX, keys_max: int = KEYS_MAX
+    ) -> None:
+        self.definitions = definitions
+        self._ids_bytes_max = ids_max * _ID_BYTES
+        self._ids_ms_max = ids_ms_max
+        self._local = words.local_words(definitions.timezone)
+        nodes = [t.node for t in definitions.traits]
+        for segment in definitions.segments:
+            nodes += [segment.enter] if segment.exit is None else [segment.enter, segment.exit]
+        self.slots = Slots((a for node in nodes for a in x.aggregates(node)), keys_max)
+        self.index = Index(((s.enter, s.exit) for s in definitions.segments), self.slots, self._local)
+        self._judges = [_Judge(s.name, s.enter, s.exit, s.named_traits) for s in definitions.segments]
+        self._numbers = {s.name: n for n, s in enumerate(definitions.segments)}
+        self.handlers: Mapping[str, Handler] = {
+            name: self._handler(name, CLOCK << (n + 1)) for n, name in enumerate(definitions.types)
+        }
+        windowed = {s.index for s in self.slots.all if s.window is not None}
+        self._probe_clock = self.index.probe(lambda g: g.kind == "time" or self._reads(g.node, windowed))
+        self._probe_all = self.index.probe(lambda g: True)
+        self._reads_cache: dict[int, tuple[tuple[str, ...], Read]] = {}
+        self._bits = self._trait_bits(windowed)
+        self.has_bounded_maps = any(isinstance(s.aggregate, Top | ByKey) for s in self.slots.all)
+        self._new_positions, self._new_suspects = self._beginning()
+
+    # Profiles
+
+    def new_profile(self, customer_id: str) -> Profile:
+        """The profile of a customer before the first event."""
+        profile = self.slots.new_profile(customer_id)
+        profile.positions = list(self._new_positions)
+        profile.flips = [NEVER] * self.index.flips
+        profile.changed = -1
+        return profile
+
+    def revive(self, profile: Profile) -> Profile:
+        """Completes a profile of which the stored part is there: places it in the index at its own clock."""
+        profile.positions = self.index.nowhere()
+        profile.flips = [NEVER] * self.index.flips
+        self._probe_all(profile.slots, profile.positions, profile.flips, profile.as_of, set())
+        profile.window_due = self.slots.next_due(profile)
+        self._set_due(profile)
+        profile.changed = -1
+        return profile
+
+    # What changes a profile
+
+    def fold(
+        self, profile: Profile, event: Any, handler: Handler, clock: int, arrival: int, crossings: list[Crossing], cause: Any
+    ) -> bool:
+        """Folds one event at the shard's clock, which the event has moved already; False for a duplicate.
+
+        Whatever fell due at or before the clock happens first. `arrival` is the record's timestamp in ms.
+        """
+        hashed = hashlib.blake2b(event.event_id.encode(), digest_size=8, person=handler.salt).digest()
+        if self._remembers(profile, hashed, arrival):
+            return False
+        if profile.due <= clock:
+            self.advance(profile, clock, crossings)
+        slots = profile.slots
+        suspects = set(self._new_suspects) if profile.revision == 0 else set()
+        handler.fold(profile, slots, event, clock)
+        profile.revision += 1
+        if event.occurred_at > profile.event_time or profile.revision == 1:
+            profile.event_time = event.occurred_at
+        profile.as_of = clock
+        profile.changed |= handler.bit
+        handler.probe(slots, profile.positions, profile.flips, clock, suspects)
+        if suspects:
+            self._settle(profile, suspects, clock, crossings, cause)
+        self._set_due(profile)
+        return True
+
+    def advance(self, profile: Profile, clock: int, crossings: list[Crossing]) -> None:
+        """Lets time pass: every instant due at or before the clock happens, in order, at its own time."""
+        while profile.due <= clock:
+            now = profile.due
+            if profile.window_due <= now:
+                self.slots.advance(profile, now)
+            suspects: set[int] = set()
+            self._probe_clock(profile.slots, profile.positions, profile.flips, now, suspects)
+            profile.as_of = now
+            profile.changed |= CLOCK
+            if suspects:
+                self._settle(profile, suspects, now, crossings, None)
+            self._set_due(profile)
+
+    def _settle(self, profile: Profile, suspects: set[int], now: int, crossings: list[Crossing], cause: Any) -> None:
+        """Evaluates the segments that may have changed, in the file's order."""
+        slots, members = profile.slots, profile.members
+        for number in sorted(suspects):
+            judge = self._judges[number]
+            enter, leave = (judge.holds or self._judge(judge))(slots, now)
+            membership = members.get(judge.name)
+            inside = membership is not None and membership[0] % 2 == 1
+            if inside == (enter and not leave if not inside else not leave):
+                continue
+            count = membership[0] + 1 if membership is not None else 1
+            members[judge.name] = [count, now]
+            crossings.append(Crossing(judge.name, count, now, self._values(judge, slots, now), cause))
+
+    # What is read off a profile
+
+    def changed_traits(self, changed: int) -> tuple[tuple[str, ...], Read]:
+        """The traits that may differ after such changes, and a function that reads their shown values."""
+        known = self._reads_cache.get(changed)
+        if known is None:
+            traits = [t for t in self.definitions.traits if self._bits[t.name] & changed or changed == -1]
+            names = tuple(t.name for t in traits)
+            known = names, compile_read((t.node for t in traits), self.slots, self._local, shown=True)
+            self._reads_cache[changed] = known
+        return known
+
+    def values(self, profile: Profile) -> dict[str, Any]:
+        """Every trait that is there, as readers see it (times as texts)."""
+        names, read = self.changed_traits(-1)
+        return {n: v for n, v in zip(names, read(profile.slots, profile.as_of), strict=True) if v is not None}
+
+    def read(self, nodes: tuple[x.Node, ...], profile: Profile, now: int, shown: bool = False) -> tuple[Any, ...]:
+        """The values of expressions at a clock."""
+        return compile_read(nodes, self.slots, self._local, shown)(profile.slots, now)
+
+    def evaluate(self, profile: Profile, now: int) -> list[str]:
+        """The segments that the profile belongs in at a clock, by looking at every one of them."""
+        found = []
+        for judge in self._judges:
+            enter, leave = (judge.holds or self._judge(judge))(profile.slots, now)
+            inside = profile.members.get(judge.name, [0])[0] % 2 == 1
+            if (inside and not leave) or (not inside and enter and not leave):
+                found.append(judge.name)
+        return found
+
+    def missed(self, profile: Profile) -> dict[str, int]:
+        """For each trait whose bounded map was full: how many values did not fit."""
+        found = {}
+        for trait in self.definitions.traits:
+            slots = [self.slots.by_node[a] for a in x.aggregates(trait.node)]
+            count = sum(profile.slots[s.index][1] for s in slots if isinstance(s.aggregate, Top | ByKey))
+            if count:
+                found[trait.name] = count
+        return found
+
+    # Inside
+
+    def _set_due(self, profile: Profile) -> None:
+        due = profile.window_due
+        for flip in profile.flips:
+            if flip < due:
+                due = flip
+        profile.due = due
+
+    def _remembers(self, profile: Profile, hashed: bytes, arrival: int) -> bool:
+        """Whether the event was had before; if not, it is remembered from now on."""
+        ids = profile.ids
+        place = ids.find(hashed)
+        while place != -1:
+            if place % _ID_BYTES == 0:
+                had = int.from_bytes(ids[place + 8 : place + 16], "big", signed=True)
+                if abs(arrival - had) <= self._ids_ms_max:
+                    return True
+            place = ids.find(hashed, place + 1)
+        oldest = arrival - self._ids_ms_max
+        while ids and int.from_bytes(ids[8:16], "big", signed=True) < oldest:
+            ids = ids[_ID_BYTES:]
+        ids += hashed + arrival.to_bytes(8, "big", signed=True)
+        profile.ids = ids[-self._ids_bytes_max :] if len(ids) > self._ids_bytes_max else ids
+        return False
+
+    def _handler(self, name: str, bit: int) -> Handler:
+        fed = {s.index for s in self.slots.all if name in s.node.stream.types}
+        probe = self.index.probe(lambda g: self._reads(g.node, fed))
+        return Handler(name, bit, compile_fold(self.definitions.types[name], self.slots, self._local), probe, _salt(name))
+
+    def _reads(self, node: x.Node, slots: set[int]) -> bool:
+        return any(self.slots.by_node[a].index in slots for a in x.aggregates(node))
+
+    def _trait_bits(self, windowed: set[int]) -> dict[str, int]:
+        bits = {}
+        for trait in self.definitions.traits:
+            read = {self.slots.by_node[a] for a in x.aggregates(trait.node)}
+            bits[trait.name] = CLOCK if any(s.index in windowed for s in read) else 0
+            for slot in read:
+                for type_name in slot.node.stream.types:
+                    bits[trait.name] |= self.handlers[type_name].bit
+        return bits
+
+    def _beginning(self) -> tuple[list[Any], set[int]]:
+        """Where a profile with no event stands in the index, and the segments that hold for it even so."""
+        profile = self.slots.new_profile("")
+        positions = self.index.nowhere()
+        self._probe_all(profile.slots, positions, [NEVER] * self.index.flips, 0, set())
+        profile.positions = positions
+        suspects = {self._numbers[name] for name in self.evaluate(profile, 0)}
+        return positions, suspects
+
+    def _judge(self, judge: _Judge) -> Read:
+        """Compiles a segment when it is first looked at."""
+        leave = judge.leave if judge.leave is not None else x.Not(judge.enter)
+        read = compile_read((judge.enter, leave), self.slots, self._local)
+        if judge.leave is None:
+            judge.holds = lambda slots, now: ((e := read(slots, now)[0] is True), not e)
+        else:
+            judge.holds = lambda slots, now: tuple(v is True for v in read(slots, now))
+        return judge.holds
+
+    def _values(self, judge: _Judge, slots: list[Any], now: int) -> dict[str, Any]:
+        if judge.values is None:
+            nodes = (self.definitions.by_trait[n].node for n in judge.named)
+            judge.values = compile_read(nodes, self.slots, self._local, shown=True)
+        return {n: v for n, v in zip(judge.named, judge.values(slots, now), strict=True) if v is not None}
+
+
+def _salt(type_name: str) -> bytes:
+    """Makes an id of one type differ from the same id of another."""
+    return hashlib.blake2b(type_name.encode(), digest_size=16).digest()
+
+

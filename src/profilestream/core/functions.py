@@ -1,0 +1,93 @@
+"""The functions of the language: how a call is checked and typed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from profilestream.core import expressions as x
+from profilestream.core.expressions import Kind, Node
+from profilestream.core.problems import fail, short
+from profilestream.core.vocabulary import A, comparable
+
+if TYPE_CHECKING:
+    from profilestream.core.parser import Parser
+
+Build = Callable[["Parser", ast.Call, tuple[Node, ...]], Node]
+
+
+def _since(days: bool) -> Build:
+    def build(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+        if parser.in_row:
+            fail(tree, "`since` stands only in conditions (enter and exit), where time may pass")
+        parser.need(tree.args[0], args[0], ("time",), "since() takes a time")
+        if x.uses_clock(args[0]):
+            fail(tree, "since() takes a time of the past, not one that moves with the clock")
+        return x.Since(args[0], days, "number" if days else "duration")
+
+    return build
+
+
+def _of_time(name: str, kind: Kind) -> Build:
+    def build(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+        parser.need(tree.args[0], args[0], ("time",), f"{name}() takes a time")
+        return x.Call(name, args, kind, kind == "number")
+
+    return build
+
+
+def _after(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    for argument, node in zip(tree.args, args, strict=True):
+        parser.need(argument, node, ("time",), "after() compares two times")
+    return x.Call("after", args, "boolean")
+
+
+def _has(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    return x.Call("has", args, "boolean")
+
+
+def _default(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    a, b = args[0].kind, args[1].kind
+    if "json" in (a, b):
+        return x.Call("default", args, "json")
+    if a != b and not comparable(a, b):
+        fail(tree, f"default() takes two of one kind, but `{short(tree.args[0])}` is {A[a]} and `{short(tree.args[1])}` {A[b]}")
+    return x.Call("default", args, a, x.is_integral(args[0]) and x.is_integral(args[1]))
+
+
+def _len(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    parser.need(tree.args[0], args[0], ("list", "object", "string"), "len() takes a list, an object or a string")
+    return x.Call("len", args, "number", True)
+
+
+def _lower(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    parser.need(tree.args[0], args[0], ("string",), "lower() takes a string")
+    return x.Call("lower", args, "string")
+
+
+def _score(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    parser.need(tree.args[0], args[0], ("number", "duration"), "score() takes a number")
+    breaks = []
+    for argument, node in zip(tree.args[1:], args[1:], strict=True):
+        if not isinstance(node, x.Literal) or not comparable(args[0].kind if args[0].kind != "json" else "number", node.kind):
+            fail(argument, "the breaks of score() are numbers that are written out, lowest first")
+        breaks.append(node.value)
+    if breaks != sorted(breaks):  # type: ignore[type-var]
+        fail(tree, "the breaks of score() go from the lowest to the highest")
+    return x.Call("score", args, "number", True)
+
+
+FUNCTIONS: Final[Mapping[str, Build]] = {
+    "since": _since(days=False),
+    "days_since": _since(days=True),
+    "after": _after,
+    "hour": _of_time("hour", "number"),
+    "weekday": _of_time("weekday", "number"),
+    "date": _of_time("date", "string"),
+    "has": _has,
+    "default": _default,
+    "len": _len,
+    "lower": _lower,
+    "score": _score,
+}

@@ -1,0 +1,43 @@
+"""A profile in memory: plain state, changed by folding alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from profilestream.core.words import NEVER
+
+Membership = list[int]
+"""[crossing, since]: the number of the last crossing (odd: a member) and its time in ms."""
+
+
+class Profile:
+    """One customer's state.
+
+    `slots` holds the aggregates' states in the program's order, `tiles` a dict from tile to state for each
+    windowed slot, `pending` the states that an `ago` window does not see yet, by time. `ids` are remembered
+    event ids, 16 bytes each: hash, arrival. What follows `due` is derived and never stored: `positions` and
+    `flips` place the segment index's groups; `changed` says which traits may differ from what was written.
+    """
+
+    __slots__ = (
+        "as_of", "changed", "customer_id", "due", "event_time", "flips", "ids", "members", "pending",
+        "positions", "revision", "slots", "tiles", "window_due", "written", "written_due",
+    )  # fmt: skip
+
+    def __init__(self, customer_id: str, slots: list[Any], tiles: list[dict[int, Any]], pending: list[dict[int, Any]]) -> None:
+        self.customer_id = customer_id
+        self.revision = 0
+        self.event_time = 0
+        self.as_of = 0
+        self.slots = slots
+        self.tiles = tiles
+        self.pending = pending
+        self.members: dict[str, Membership] = {}
+        self.ids = b""
+        self.due = NEVER
+        self.window_due = NEVER
+        self.positions: list[Any] = []
+        self.flips: list[int] = []
+        self.changed = 0
+        self.written: dict[str, Any] | None = None
+        self.written_due: int | None = None

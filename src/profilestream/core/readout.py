@@ -1,0 +1,62 @@
+"""Compiles what is read off a profile: trait values, conditions, the expressions of the segment index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from profilestream.core import aggregates as agg
+from profilestream.core import expressions as x
+from profilestream.core import words
+from profilestream.core.codegen import Atom, Code
+from profilestream.core.expressions import Node
+from profilestream.core.slots import Slots
+
+Local = Mapping[str, Callable[[Any], Any]]
+Read = Callable[[list[Any], int], tuple[Any, ...]]
+"""(slots, clock) -> one value for each node, None where absent."""
+
+
+def profile_code(slots: Slots, local: Local) -> Code:
+    """A function body in which an aggregate is read from the slots `s`, and `now` is the clock."""
+
+    def leaf(code: Code, node: Node) -> Atom:
+        assert isinstance(node, x.Aggregate)
+        slot = slots.by_node[node]
+        place = f"s[{slot.index}]"
+        aggregate = slot.aggregate
+        if isinstance(aggregate, agg.Count) or (isinstance(aggregate, agg.Sum) and aggregate.integral):
+            return code.new(place, False)
+        if isinstance(aggregate, agg.Min | agg.Max):
+            return code.new(place, True)
+        if isinstance(aggregate, agg.Last):
+            return code.new(f"None if {place} is None else {place}[3]", True)
+        return code.new(f"{code.object(aggregate.value)}({place})", node.nullable or isinstance(aggregate, agg.Sum))
+
+    return Code(leaf, local)
+
+
+def compile_read(nodes: Iterable[Node], slots: Slots, local: Local, shown: bool = False) -> Read:
+    """One function for many values, equal parts computed once; `shown` gives times as texts, as readers see them."""
+    code = profile_code(slots, local)
+    values = []
+    for node in nodes:
+        atom = code.atom(node)
+        source = atom.source
+        if shown and node.kind == "time":
+            source = f"{code.object(_time_shown)}({source})"
+        elif shown and isinstance(node, x.Aggregate) and node.by is not None and node.of == "time":
+            source = f"{code.object(_times_shown)}({source})"
+        elif shown and not x.is_integral(node) and node.kind in ("number", "duration", "json"):
+            source = f"{code.object(words.finite)}({source})"
+        values.append(source)
+    code.line(f"return ({''.join(v + ', ' for v in values)})")
+    return code.function("read", "s, now")
+
+
+def _time_shown(at_ms: Any) -> str | None:
+    return None if at_ms is None else words.time_text(at_ms)
+
+
+def _times_shown(times: dict[str, int]) -> dict[str, str]:
+    return {key: words.time_text(at_ms) for key, at_ms in times.items()}

@@ -1,0 +1,144 @@
+"""Compiles what an event of one type does to a profile: one plain function a type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from profilestream.core import aggregates as agg
+from profilestream.core import expressions as x
+from profilestream.core import words
+from profilestream.core.codegen import Atom, Code
+from profilestream.core.events import EventType, Field
+from profilestream.core.expressions import Node
+from profilestream.core.profile import Profile
+from profilestream.core.slots import Slot, Slots, window_adder
+
+Fold = Callable[[Profile, list[Any], Any, int], None]
+"""(profile, its slots, event, clock): adds the event to every slot that it concerns."""
+
+Local = Mapping[str, Callable[[Any], Any]]
+
+
+def compile_fold(event_type: EventType, slots: Slots, local: Local) -> Fold:
+    """The fold of one event type; the streams' conditions are evaluated once each."""
+    concerned = [s for s in slots.all if event_type.name in s.node.stream.types]
+    code = Code(_event_leaf(event_type), local)
+    if concerned:
+        code.line("at = e.occurred_at")
+    for condition, group in _by_condition([s for s in concerned if not s.node.stream.items]):
+        _rows(code, condition, group, "0")
+    items = [s for s in concerned if s.node.stream.items]
+    if items:
+        with code.block("for row, r in enumerate(e.items or ()):"):
+            code._leaf = _item_leaf(event_type)
+            for condition, group in _by_condition(items):
+                _rows(code, condition, group, "row")
+    return code.function(f"fold_{event_type.name}", "p, s, e, now")
+
+
+def _by_condition(slots: list[Slot]) -> list[tuple[Node | None, list[Slot]]]:
+    groups: dict[Node | None, list[Slot]] = {}
+    for slot in slots:
+        groups.setdefault(slot.node.stream.condition, []).append(slot)
+    return list(groups.items())
+
+
+def _rows(code: Code, condition: Node | None, slots: list[Slot], row: str) -> None:
+    if condition is None:
+        for slot in slots:
+            _add(code, slot, row)
+        return
+    holds = code.atom(condition)
+    with code.block(f"if {holds.source} is True:" if holds.nullable else f"if {holds.source}:"):
+        for slot in slots:
+            _add(code, slot, row)
+
+
+def _add(code: Code, slot: Slot, row: str) -> None:
+    """One slot's share: its item computed, skipped where absent, and added."""
+    node = slot.node
+    needed = []
+    if node.function == "latest" and isinstance(node.value, x.Fact):
+        said = code.new(f"{code.object(words.fact)}(e, {node.value.name!r})", True)
+        head = f"if {said.source} is not {code.object(words.MISSING)}:"
+        item = f"[at, e.event_id, {row}, {said.source}]"
+        with code.block(head):
+            _put(code, slot, item)
+        return
+    item = "at" if node.function == "mean_gap" else "None"
+    if node.value is not None:
+        value = code.atom(node.value)
+        if value.nullable:
+            needed.append(value)
+        item = value.source
+        if node.value.kind == "time" and node.function in ("top", "distinct"):
+            item = f"{code.object(words.time_text)}({item})"
+        elif node.value.kind == "json" and node.function in ("sum", "mean"):
+            known = code.new(f"{code.object(words.number)}({item})", True)
+            needed, item = [known], known.source
+    if slot.aggregate.ordered or (node.by is not None and _inner(slot).ordered):
+        item = f"[at, e.event_id, {row}, {item}]"
+    if node.by is not None:
+        key = code.atom(node.by)
+        if key.nullable:
+            needed.append(key)
+        text = f"{code.object(words.time_text)}({key.source})" if node.by.kind == "time" else key.source
+        item = f"({text}, {item})"
+    if not needed:
+        _put(code, slot, item)
+        return
+    with code.block("if " + " and ".join(f"{n.source} is not None" for n in needed) + ":"):
+        _put(code, slot, item)
+
+
+def _inner(slot: Slot) -> agg.Aggregate:
+    return slot.aggregate.inner if isinstance(slot.aggregate, agg.ByKey) else slot.aggregate
+
+
+def _put(code: Code, slot: Slot, item: str) -> None:
+    place = f"s[{slot.index}]"
+    if slot.window is not None:
+        code.line(f"{code.object(window_adder(slot.window))}(p, at, now, {item})")
+    elif type(slot.aggregate) is agg.Count:
+        code.line(f"{place} += 1")
+    elif isinstance(slot.aggregate, agg.Sum) and slot.aggregate.integral:
+        code.line(f"{place} += {item}")
+    else:
+        code.line(f"{place} = {code.object(slot.aggregate.add)}({place}, {item})")
+
+
+def _event_leaf(event_type: EventType) -> Callable[[Code, Node], Atom]:
+    fields = event_type.by_name
+
+    def leaf(code: Code, node: Node) -> Atom:
+        if isinstance(node, x.Fact):
+            return code.new(f"{code.object(words.fact_value)}(e, {node.name!r})", True)
+        assert isinstance(node, x.Field)
+        field = fields.get(node.name)
+        if field is None:
+            return Atom("None", True)
+        return code.new(f"e.{field.attribute}", _nullable(field))
+
+    return leaf
+
+
+def _item_leaf(event_type: EventType) -> Callable[[Code, Node], Atom]:
+    record = {f.name: f for f in event_type.by_name["items"].record}
+    event_leaf = _event_leaf(event_type)
+
+    def leaf(code: Code, node: Node) -> Atom:
+        assert isinstance(node, x.Field)
+        if node.name == "amount_minor":
+            return code.new(f"{code.object(words.item_amount)}(r)", True)
+        if node.name in record:
+            return code.new(f"r.{record[node.name].attribute}", _nullable(record[node.name]))
+        return event_leaf(code, node)
+
+    return leaf
+
+
+def _nullable(field: Field) -> bool:
+    return not field.required and field.default is None
+
+

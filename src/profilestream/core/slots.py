@@ -1,0 +1,150 @@
+"""Slots: one state of a profile for each different aggregate that the definitions name, with its window."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from profilestream.core import aggregates as agg
+from profilestream.core import expressions as x
+from profilestream.core.profile import Profile
+from profilestream.core.vocabulary import tile_ms
+from profilestream.core.words import NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window's span, tile and distance from the clock in ms; `tiles` and `pending` are places in a profile.
+
+    An event counts at clock t while its tile began after t - ago - span, and not before it is ago old.
+    """
+
+    slot: int
+    tiles: int
+    span_ms: int
+    tile_ms: int
+    ago_ms: int
+    pending: int
+    aggregate: agg.Aggregate
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One aggregate's place in a profile and the algebra that fills it."""
+
+    index: int
+    node: x.Aggregate
+    aggregate: agg.Aggregate
+    window: Window | None
+
+
+class Slots:
+    """All slots of a set of definitions, in a fixed order; `layout` names the order and meaning of the states."""
+
+    def __init__(self, nodes: Iterable[x.Aggregate], keys_max: int = agg.KEYS_MAX) -> None:
+        self.all: list[Slot] = []
+        self.windows: list[Window] = []
+        self.by_node: dict[x.Aggregate, Slot] = {}
+        self._pending = 0
+        for node in nodes:
+            if node not in self.by_node:
+                self._add(node, keys_max)
+        self.layout = hashlib.sha256(repr([s.node for s in self.all]).encode()).hexdigest()[:8]
+
+    def _add(self, node: x.Aggregate, keys_max: int) -> None:
+        aggregate = _algebra(node, keys_max)
+        window = None
+        if node.over_ms is not None:
+            window = Window(
+                len(self.all), len(self.windows), node.over_ms, tile_ms(node.over_ms), node.ago_ms, self._pending, aggregate
+            )
+            self.windows.append(window)
+            self._pending += bool(node.ago_ms)
+        slot = Slot(len(self.all), node, aggregate, window)
+        self.all.append(slot)
+        self.by_node[node] = slot
+
+    def new_profile(self, customer_id: str) -> Profile:
+        """The profile of a customer of whom nothing is known."""
+        return Profile(
+            customer_id, [s.aggregate.zero() for s in self.all], [{} for _ in self.windows], [{} for _ in range(self._pending)]
+        )
+
+    def advance(self, profile: Profile, now: int) -> None:
+        """Lets tiles that are too old at `now` go, and events that an `ago` window now sees come."""
+        for w in self.windows:
+            tiles = profile.tiles[w.tiles]
+            seen = now - w.ago_ms
+            if w.ago_ms:
+                _admit(profile, w, tiles, seen)
+            last_dead = (seen - w.span_ms) // w.tile_ms
+            dead = [t for t in tiles if t <= last_dead]
+            if dead:
+                for tile in dead:
+                    del tiles[tile]
+                profile.slots[w.slot] = w.aggregate.merge_all(tiles[t] for t in sorted(tiles))
+        profile.window_due = self.next_due(profile)
+
+    def next_due(self, profile: Profile) -> int:
+        """The next instant at which a window of the profile changes with no event."""
+        due = NEVER
+        for w in self.windows:
+            tiles = profile.tiles[w.tiles]
+            if tiles:
+                due = min(due, min(tiles) * w.tile_ms + w.span_ms + w.ago_ms)
+            if w.ago_ms and profile.pending[w.pending]:
+                due = min(due, min(profile.pending[w.pending]) + w.ago_ms)
+        return due
+
+
+def _admit(profile: Profile, w: Window, tiles: dict[int, Any], seen: int) -> None:
+    pending = profile.pending[w.pending]
+    for at in sorted(t for t in pending if t <= seen):
+        state = pending.pop(at)
+        tile = at // w.tile_ms
+        if tile * w.tile_ms > seen - w.span_ms:
+            tiles[tile] = w.aggregate.merge(tiles.get(tile, w.aggregate.zero()), state)
+            profile.slots[w.slot] = w.aggregate.merge(profile.slots[w.slot], state)
+
+
+def window_adder(w: Window) -> Callable[[Profile, int, int, Any], None]:
+    """A function `(profile, at, clock, item)` that adds an item to a windowed slot; too late an item is dropped."""
+    add, zero, tile_length, span = w.aggregate.add, w.aggregate.zero, w.tile_ms, w.span_ms
+    slot, place, ago, waiting = w.slot, w.tiles, w.ago_ms, w.pending
+
+    def add_item(profile: Profile, at: int, clock: int, item: Any) -> None:
+        tile = at // tile_length
+        start = tile * tile_length
+        if start <= clock - ago - span:
+            return
+        if at > clock - ago:
+            pending = profile.pending[waiting]
+            pending[at] = add(pending[at] if at in pending else zero(), item)
+            if at + ago < profile.window_due:
+                profile.window_due = at + ago
+            return
+        profile.slots[slot] = add(profile.slots[slot], item)
+        tiles = profile.tiles[place]
+        if tile in tiles:
+            tiles[tile] = add(tiles[tile], item)
+        else:
+            tiles[tile] = add(zero(), item)
+            if start + span + ago < profile.window_due:
+                profile.window_due = start + span + ago
+
+    return add_item
+
+
+def _algebra(node: x.Aggregate, keys_max: int) -> agg.Aggregate:
+    kind = agg.AGGREGATES[node.function]
+    inner: agg.Aggregate
+    if kind in (agg.Sum, agg.Mean):
+        assert node.value is not None
+        inner = kind(x.is_integral(node.value))  # type: ignore[call-arg]
+    elif kind is agg.Top:
+        inner = agg.Top(node.size, keys_max)
+    else:
+        inner = kind()
+    return agg.ByKey(inner, keys_max) if node.by is not None else inner

@@ -1,0 +1,184 @@
+-- Commits what folding a run of records changed in one shard: all of it, or nothing.
+--
+-- KEYS  1 head  2 timers  3 outbox, then profile and state of each profile, then one segment each
+-- ARGV  1 expected commit id   2 new commit id   3 sequence   4 clock or ''   5 positions (JSON) or ''
+--       6 due before (ms) or ''  7 due names at most
+--       8 count of head arguments  9 profiles  10 timer arguments to set  11 to remove
+--       12 segments  13 changes, and from 14 on, in this order:
+--         head        field value ...
+--         profiles    each: 1 to write anew or 0, count removed, count of field arguments, state,
+--                     removed ..., field value ...
+--         timers      score member ...; member ...
+--         segments    each: count of arguments to add, to remove, score member ..., member ...
+--         changes     each: customer segment crossing change value
+-- Gives {1, commit id, changes waiting, due ...}, or {0, present commit id, changes waiting} when the head
+-- is not the expected one.
+--
+-- Redis does not undo a script that fails half-way. So everything that can fail is tried before the first
+-- write, and the head is written last.
+
+local head_key, timers_key, outbox_key = KEYS[1], KEYS[2], KEYS[3]
+local FIXED, UNPACK_MAX = 13, 3500
+local HEAD_KEYS = 3
+local call = redis.call
+
+local function refuse(what)
+  return redis.error_reply('PROFILESTREAM refused a commit: ' .. what)
+end
+
+-- 1. The lock. A writer that is not the last one learns it here and has changed nothing.
+local present = call('HMGET', head_key, 'commit', 'sequence', 'clock', 'positions')
+local current = present[1] or ''
+if current ~= ARGV[1] then
+  return {0, current, call('XLEN', outbox_key)}
+end
+
+-- 2. The structure: counts add up, numbers are numbers.
+local function is_whole(text)
+  return text ~= nil and #text <= 16 and string.find(text, '^%d+$') ~= nil
+end
+local function is_score(text)
+  return text ~= nil and #text <= 17 and string.find(text, '^%-?%d+$') ~= nil
+end
+
+local count = {}
+for i = 8, FIXED do
+  if not is_whole(ARGV[i]) then return refuse('argument ' .. i .. ' is not a count') end
+  count[i] = tonumber(ARGV[i])
+end
+local heads, profiles, timers_set, timers_gone, segments, changes = unpack(count, 8, FIXED)
+local commit, sequence, clock, positions = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local due_before, due_max = ARGV[6], ARGV[7]
+
+if not string.find(commit, '^%x+$') then return refuse('the commit id is not hexadecimal') end
+if not is_whole(sequence) or tonumber(sequence) ~= tonumber(present[2] or '0') + 1 then
+  return refuse('the sequence number does not follow the head')
+end
+if clock ~= '' and not is_score(clock) then return refuse('the clock is not a number') end
+if due_before ~= '' and not is_score(due_before) then return refuse('due_before is not a number') end
+if not is_whole(due_max) then return refuse('the page of due timers is not a count') end
+if #KEYS ~= HEAD_KEYS + 2 * profiles + segments then return refuse('keys and counts differ') end
+if heads % 2 ~= 0 or timers_set % 2 ~= 0 then return refuse('an odd number of pairs') end
+
+local last = #ARGV
+local at = FIXED + 1 + heads
+local profiles_at = at
+for _ = 1, profiles do
+  local anew, removed, fields = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  if (anew ~= '0' and anew ~= '1') or not is_whole(removed) or not is_whole(fields) or fields % 2 ~= 0 then
+    return refuse('the shape of a profile')
+  end
+  at = at + 4 + removed + fields
+end
+local function scores_stand(from, args)
+  if from + args - 1 > last then return false end
+  for i = from, from + args - 1, 2 do
+    if not is_score(ARGV[i]) then return false end
+  end
+  return true
+end
+local timers_at = at
+if not scores_stand(at, timers_set) then return refuse('the time of a timer') end
+at = at + timers_set + timers_gone
+local segments_at = at
+for _ = 1, segments do
+  local added, removed = ARGV[at], ARGV[at + 1]
+  if not is_whole(added) or not is_whole(removed) or added % 2 ~= 0 then
+    return refuse('the shape of a segment')
+  end
+  if not scores_stand(at + 2, tonumber(added)) then return refuse('the time of a membership') end
+  at = at + 2 + added + removed
+end
+local changes_at = at
+if at + 5 * changes ~= last + 1 then return refuse('arguments and counts differ') end
+
+-- 3. The keys: of the kind that the writes need, and the outbox below the ids it is to get.
+local function is_kind(key, kind)
+  local found = call('TYPE', key).ok
+  return found == kind or found == 'none'
+end
+local function all_of_kind(kind, from, to, step)
+  for i = from, to, step do
+    if not is_kind(KEYS[i], kind) then return false end
+  end
+  return true
+end
+local segment_keys_at = HEAD_KEYS + 2 * profiles + 1
+if not is_kind(timers_key, 'zset') or not is_kind(outbox_key, 'stream')
+  or not all_of_kind('hash', HEAD_KEYS + 1, segment_keys_at - 1, 2)
+  or not all_of_kind('zset', segment_keys_at, #KEYS, 1) then
+  return refuse('a key of another kind is in the way')
+end
+if changes > 0 and call('EXISTS', outbox_key) == 1 then
+  local info = call('XINFO', 'STREAM', outbox_key)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      local reached = string.match(info[i + 1], '^(%d+)%-')
+      if tonumber(reached) >= tonumber(sequence) then return refuse('the outbox is ahead of the head') end
+    end
+  end
+end
+
+-- 4. The writes.
+local function write(command, key, from, args)
+  local to = from + args - 1
+  while from <= to do
+    local stop = math.min(from + UNPACK_MAX - 1, to)
+    call(command, key, unpack(ARGV, from, stop))
+    from = stop + 1
+  end
+end
+
+at = profiles_at
+for i = HEAD_KEYS + 1, segment_keys_at - 1, 2 do
+  local profile_key = KEYS[i]
+  local removed, fields = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  if ARGV[at] == '1' then call('DEL', profile_key) end
+  call('SET', KEYS[i + 1], ARGV[at + 3])
+  at = at + 4
+  if removed > 0 then write('HDEL', profile_key, at, removed) end
+  at = at + removed
+  if fields > 0 then write('HSET', profile_key, at, fields) end
+  at = at + fields
+end
+
+write('ZADD', timers_key, timers_at, timers_set)
+write('ZREM', timers_key, timers_at + timers_set, timers_gone)
+
+at = segments_at
+for i = segment_keys_at, #KEYS do
+  local added, removed = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  write('ZADD', KEYS[i], at + 2, added)
+  write('ZREM', KEYS[i], at + 2 + added, removed)
+  at = at + 2 + added + removed
+end
+
+if changes > 0 then
+  local clock_now = clock ~= '' and clock or present[3] or 'null'
+  local positions_now = positions ~= '' and positions or present[4] or '{}'
+  local head = '{"commit":"' .. commit .. '","sequence":' .. sequence .. ',"clock":' .. clock_now
+    .. ',"positions":' .. positions_now .. '}'
+  at = changes_at
+  for i = 1, changes do
+    local entry = {sequence .. '-' .. i, 'customer', ARGV[at], 'segment', ARGV[at + 1], 'crossing', ARGV[at + 2],
+      'change', ARGV[at + 3], 'value', ARGV[at + 4]}
+    if i == changes then
+      entry[12], entry[13] = 'head', head
+    end
+    call('XADD', outbox_key, unpack(entry))
+    at = at + 5
+  end
+end
+
+-- 5. The head, last.
+if clock ~= '' then call('HSET', head_key, 'clock', clock) end
+if positions ~= '' then call('HSET', head_key, 'positions', positions) end
+write('HSET', head_key, FIXED + 1, heads)
+call('HSET', head_key, 'commit', commit, 'sequence', sequence)
+
+local reply = {1, commit, call('XLEN', outbox_key)}
+if due_before ~= '' then
+  local due = call('ZRANGEBYSCORE', timers_key, '-inf', due_before, 'LIMIT', 0, due_max)
+  for i = 1, #due do reply[3 + i] = due[i] end
+end
+return reply

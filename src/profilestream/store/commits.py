@@ -1,0 +1,226 @@
+"""What a commit says, and how it is laid out for `commit.lua`.
+
+Never does any I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import orjson
+
+from ..core.errors import StoreRefused
+from .keys import ShardKeys
+
+ORIGIN_PREFIX: Final = "o:"
+
+Text = str | bytes
+
+
+@dataclass(slots=True)
+class Head:
+    """Where a shard stands.
+
+    `commit` is the unique id of the last commit ("" before the first), `sequence` its number, `clock` the
+    shard's event time in ms (None before the first event), `positions` the next offset of each topic,
+    `origins` the greatest offset folded of strays by "type:topic:partition", `fingerprint` that of the
+    definitions in force, `repair` whether a repair is under way.
+    """
+
+    commit: str = ""
+    sequence: int = 0
+    clock: int | None = None
+    positions: dict[str, int] = field(default_factory=dict)
+    origins: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+    repair: bool = False
+
+
+@dataclass(slots=True)
+class ProfileWrite:
+    """One customer's new profile; at most one of each customer in a commit.
+
+    `fields` is flat (field, value, field, value ...), `removed` names fields that become absent. With
+    `rewrite` the readable hash is deleted first. `due` is the next instant in ms at which time alone
+    changes something, None when there is none: the former timer is replaced or removed.
+    """
+
+    customer_id: str
+    state: bytes
+    fields: Sequence[Text] = ()
+    removed: Sequence[str] = ()
+    rewrite: bool = False
+    due: int | None = None
+
+
+@dataclass(slots=True)
+class Membership:
+    """A customer is a member since `entered_at` (ms), or no longer (None); the last of a pair stands."""
+
+    segment: str
+    customer_id: str
+    entered_at: int | None
+
+
+@dataclass(slots=True)
+class Change:
+    """A segment change to announce; `value` are the bytes of the record's value, ready to send."""
+
+    customer_id: str
+    segment: str
+    crossing: int
+    change: Literal["entered", "exited"]
+    value: bytes
+
+
+@dataclass(slots=True)
+class Commit:
+    """All that changes in a shard at once, provided that its last commit is `expected`.
+
+    `commit` is a new unique id in hexadecimal, `sequence` the former one + 1. `clock` None and empty
+    `positions` leave the head's as they are (a commit of timers alone); otherwise `positions` has all
+    topics. `origins` has only what changed. With `due_before` (ms) the reply names customers whose timers,
+    after this commit's own writes, are due at or before it. `fingerprint` is given when definitions change.
+    """
+
+    expected: str
+    commit: str
+    sequence: int
+    clock: int | None = None
+    positions: Mapping[str, int] = field(default_factory=dict)
+    origins: Mapping[str, int] = field(default_factory=dict)
+    profiles: Sequence[ProfileWrite] = ()
+    memberships: Sequence[Membership] = ()
+    changes: Sequence[Change] = ()
+    due_before: int | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(slots=True)
+class CommitReply:
+    """What became of a commit.
+
+    "conflict": nothing was written, the head's commit is `head_commit`. `outbox_changes` is how many
+    changes wait for the emitter, `due` (customer ids, oldest timer first) what was asked by `due_before`.
+    """
+
+    status: Literal["done", "conflict"]
+    head_commit: str
+    outbox_changes: int
+    due: list[str]
+
+
+def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int) -> list[Text | int]:
+    """The EVALSHA of a commit; the layout is described at the top of `commit.lua`."""
+    profile_keys: list[Text | int] = []
+    body: list[Text | int] = []
+    timers_set: list[Text | int] = []
+    timers_gone: list[Text | int] = []
+    profile_prefix, state_prefix = keys.profile_prefix, keys.state_prefix
+    for write in commit.profiles:
+        customer_id, fields, removed = write.customer_id, write.fields, write.removed
+        profile_keys.append(profile_prefix + customer_id)
+        profile_keys.append(state_prefix + customer_id)
+        body += (b"1" if write.rewrite else b"0", len(removed), len(fields), write.state)
+        if removed:
+            body += removed
+        body += fields
+        if write.due is None:
+            timers_gone.append(customer_id)
+        else:
+            timers_set += (write.due, customer_id)
+    segment_keys, memberships = _memberships(keys, commit.memberships)
+    origins: list[Text | int] = []
+    for origin, offset in commit.origins.items():
+        origins += (ORIGIN_PREFIX + origin, offset)
+    if commit.fingerprint is not None:
+        origins += ("fingerprint", commit.fingerprint)
+    changes: list[Text | int] = []
+    for change in commit.changes:
+        changes += (change.customer_id, change.segment, change.crossing, change.change, change.value)
+    return [
+        "EVALSHA",
+        sha,
+        3 + len(profile_keys) + len(segment_keys),
+        keys.head,
+        keys.timers,
+        keys.outbox,
+        *profile_keys,
+        *segment_keys,
+        commit.expected,
+        commit.commit,
+        commit.sequence,
+        "" if commit.clock is None else commit.clock,
+        orjson.dumps(dict(commit.positions)) if commit.positions else b"",
+        "" if commit.due_before is None else commit.due_before,
+        due_count_max,
+        len(origins),
+        len(commit.profiles),
+        len(timers_set),
+        len(timers_gone),
+        len(segment_keys),
+        len(commit.changes),
+        *origins,
+        *body,
+        *timers_set,
+        *timers_gone,
+        *memberships,
+        *changes,
+    ]
+
+
+def _memberships(keys: ShardKeys, memberships: Sequence[Membership]) -> tuple[list[str], list[Text | int]]:
+    """The keys of the segments touched, and for each its arguments. Of a pair only the last counts."""
+    segments: dict[str, dict[str, int | None]] = {}
+    for membership in memberships:
+        segments.setdefault(membership.segment, {})[membership.customer_id] = membership.entered_at
+    arguments: list[Text | int] = []
+    for customers in segments.values():
+        added: list[Text | int] = []
+        removed: list[Text | int] = []
+        for customer_id, entered_at in customers.items():
+            if entered_at is None:
+                removed.append(customer_id)
+            else:
+                added += (entered_at, customer_id)
+        arguments += (len(added), len(removed), *added, *removed)
+    return [keys.segment(name) for name in segments], arguments
+
+
+def read_commit_reply(reply: Any) -> CommitReply:
+    """Reads what `commit.lua` gives."""
+    return CommitReply(
+        "done" if reply[0] == 1 else "conflict",
+        reply[1].decode(),
+        reply[2],
+        [customer_id.decode() for customer_id in reply[3:]],
+    )
+
+
+def read_head(flat: Sequence[bytes]) -> Head:
+    """Reads the reply to HGETALL of a head; an empty one is a fresh shard's.
+
+    Raises StoreRefused when the head was not written by profilestream.
+    """
+    raw = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    try:
+        return Head(
+            commit=raw.get("commit", b"").decode(),
+            sequence=int(raw.get("sequence", 0)),
+            clock=int(raw["clock"]) if "clock" in raw else None,
+            positions=orjson.loads(raw.get("positions", b"{}")),
+            origins={
+                name.removeprefix(ORIGIN_PREFIX): int(value)
+                for name, value in raw.items()
+                if name.startswith(ORIGIN_PREFIX)
+            },
+            fingerprint=raw.get("fingerprint", b"").decode(),
+            repair="repair" in raw,
+        )
+    except ValueError:
+        raise StoreRefused(
+            "the head of a shard cannot be read; something other than profilestream writes these keys: "
+            "use another namespace"
+        ) from None

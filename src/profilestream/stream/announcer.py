@@ -1,0 +1,262 @@
+"""What was announced, and the one producer of a shard that may announce.
+
+The truth for announcing is in Kafka: one transaction carries the changes of whole commits, the number and
+direction of each pair (topic `announced`), and, as metadata of the emitters' group, where the shard was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import msgspec
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.structs import OffsetAndMetadata
+
+from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, UsageError
+from profilestream.settings import Settings
+from profilestream.store.outbox import OutboxChange, OutboxCommit
+from profilestream.wire.changes import CONTENT_TYPE
+
+# Kafka's `offset.metadata.max.bytes` as brokers have it unless told otherwise.
+METADATA_BYTES_MAX = 4_096
+
+_HEADERS = [CONTENT_TYPE]
+_BATCH_BYTES_MAX = 512 * 1024
+_REQUEST_TIMEOUT_MS = 10_000
+_TRANSACTION_TIMEOUT_MS = 20_000
+_OPEN_TIMEOUT_S = 30.0
+_ANNOUNCE_TIMEOUT_S = 15.0
+_CLOSE_TIMEOUT_S = 2.0
+
+
+class Fenced(ProfilestreamError):
+    """Another emitter, or a worker that repairs, has opened this shard's transactional id since."""
+
+
+class AnnouncedPosition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a shard was at the last commit that was announced: generation, the commit's number and id (hex),
+    the shard's clock (ms) and the next offset of each topic."""
+
+    generation: str
+    sequence: int
+    commit: str
+    clock: int | None = None
+    positions: dict[str, int] = {}
+
+
+class Announced(NamedTuple):
+    """What one transaction did."""
+
+    position: AnnouncedPosition
+    changes: int
+
+
+def transactional_id(namespace: str, shard: int) -> str:
+    """The transactional id that whoever announces for `shard` must hold; opening it fences the last one."""
+    return f"{namespace}.announce.{shard}"
+
+
+def emitter_group(namespace: str) -> str:
+    """The consumer group that shares the shards among emitters, and whose metadata are the positions."""
+    return f"{namespace}-emitter"
+
+
+async def read_announced_position(settings: Settings, shard: int) -> AnnouncedPosition | None:
+    """Where `shard` was when last announced; `None` when nothing ever was.
+
+    Open the shard's transactional id first: only then can nobody change the answer any more.
+    Raises `ServerUnavailable` or aiokafka's errors when Kafka cannot be asked, `LogMismatch` when the
+    metadata is not profilestream's.
+    """
+    group = emitter_group(settings.namespace)
+    partition = TopicPartition(settings.changes_topic, shard)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka, request_timeout_ms=_REQUEST_TIMEOUT_MS)
+    try:
+        async with _limited(settings, _OPEN_TIMEOUT_S):
+            await admin.start()
+            offsets = await admin.list_consumer_group_offsets(group, partitions=[partition])
+    finally:
+        await admin.close()
+    # A coordinator that is moving answers with nothing at all, which must not read as "nothing announced";
+    # "no offset" is an answer of -1.
+    if partition not in offsets:
+        raise ServerUnavailable(f"Kafka at {settings.kafka} does not yet know group {group}; asking again")
+    if offsets[partition].offset < 0 or not offsets[partition].metadata:
+        return None
+    try:
+        return msgspec.json.decode(offsets[partition].metadata, type=AnnouncedPosition)
+    except msgspec.DecodeError as error:
+        raise LogMismatch(
+            f"group {group} has a committed offset for {settings.changes_topic}/{shard} that no emitter "
+            "wrote: does another program use this group? Give this installation another --namespace"
+        ) from error
+
+
+class Announcer:
+    """The transactional producer of one shard.
+
+    One call of `open`, then `announce` as often as there are commits, then `close`; after any error only
+    `close`. A failed or timed out `announce` may or may not have happened: the next `open` settles which.
+    """
+
+    def __init__(self, settings: Settings, shard: int) -> None:
+        self._settings = settings
+        self._shard = shard
+        self._producer: AIOKafkaProducer | None = None
+
+    async def open(self) -> AnnouncedPosition | None:
+        """Fence every earlier holder, settle its open transaction, then read what was announced."""
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.kafka,
+            transactional_id=transactional_id(self._settings.namespace, self._shard),
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            max_batch_size=_BATCH_BYTES_MAX,
+            retry_backoff_ms=50,
+        )
+        async with _limited(self._settings, _OPEN_TIMEOUT_S):
+            await self._producer.start()
+        return await read_announced_position(self._settings, self._shard)
+
+    async def announce(self, generation: str, commits: Sequence[OutboxCommit]) -> Announced:
+        """Announce the changes of whole `commits` (at least one) in one transaction.
+
+        Raises `Fenced`, `ServerUnavailable`, aiokafka's errors, and `UsageError` for a position that does not
+        fit into a group's metadata.
+        """
+        assert self._producer is not None, "open comes before announce"
+        head = commits[-1].head
+        position = AnnouncedPosition(generation, head.sequence, head.commit, head.clock, head.positions)
+        metadata = self._encode(position)
+        changes = [change for commit in commits for change in commit.changes]
+        try:
+            async with _limited(self._settings, _ANNOUNCE_TIMEOUT_S):
+                await self._transaction(self._producer, generation, changes, metadata)
+        except (KafkaError, AssertionError) as error:
+            # aiokafka asserts its states: once its sender died, the first error is the sender's, not ours.
+            raise _first_error(self._producer, error) from error
+        return Announced(position, len(changes))
+
+    async def close(self) -> None:
+        """Let the producer go; a transaction that is still open is settled by the next `open` or Kafka."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _close(producer)
+
+    async def _transaction(
+        self, producer: AIOKafkaProducer, generation: str, changes: Sequence[OutboxChange], metadata: str
+    ) -> None:
+        settings, shard = self._settings, self._shard
+        await producer.begin_transaction()
+        # All batches are acknowledged before the commit: aiokafka would commit without one that failed.
+        announced = _announced_records(settings.namespace, generation, changes)
+        next_offset, _ = await _all_or_first_error(
+            self._send(producer, settings.changes_topic, _change_records(changes)),
+            self._send(producer, settings.announced_topic, announced),
+        )
+        partition = TopicPartition(settings.changes_topic, shard)
+        await producer.send_offsets_to_transaction(
+            {partition: OffsetAndMetadata(next_offset, metadata)}, emitter_group(settings.namespace)
+        )
+        await producer.commit_transaction()
+
+    async def _send(
+        self, producer: AIOKafkaProducer, topic: str, records: Iterable[tuple[bytes, bytes, list[Any]]]
+    ) -> int:
+        """Send all records to the shard's partition in few large batches; the offset after the last."""
+        batch = producer.create_batch()
+        for key, value, headers in records:
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                await self._send_batch(producer, batch, topic)
+                batch = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None, headers=headers)
+        return await self._send_batch(producer, batch, topic)
+
+    async def _send_batch(self, producer: AIOKafkaProducer, batch: Any, topic: str) -> int:
+        acknowledged = await (await producer.send_batch(batch, topic, partition=self._shard))
+        return int(acknowledged.offset) + int(batch.record_count())
+
+    def _encode(self, position: AnnouncedPosition) -> str:
+        metadata = msgspec.json.encode(position)
+        if len(metadata) > METADATA_BYTES_MAX:
+            raise UsageError(
+                f"shard {self._shard}: the positions in {len(position.positions)} topics take "
+                f"{len(metadata)} bytes, and a group's metadata holds {METADATA_BYTES_MAX}; "
+                "read fewer topics, or give them shorter names"
+            )
+        return metadata.decode()
+
+
+def _change_records(changes: Iterable[OutboxChange]) -> Iterable[tuple[bytes, bytes, list[Any]]]:
+    return ((change.customer, change.value, _HEADERS) for change in changes)
+
+
+def _announced_records(
+    namespace: str, generation: str, changes: Iterable[OutboxChange]
+) -> Iterable[tuple[bytes, bytes, list[Any]]]:
+    encode = msgspec.json.encode
+    for change in changes:
+        key = encode([namespace, change.customer.decode(), change.segment.decode()])
+        value = {"crossing": change.crossing, "change": change.change, "generation": generation}
+        yield key, encode(value), []
+
+
+async def _all_or_first_error(*awaitables: Any) -> list[Any]:
+    """Wait for all, so that no future is left with an error that nobody reads, then raise the first error."""
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+@asynccontextmanager
+async def _limited(settings: Settings, timeout_s: float) -> AsyncIterator[None]:
+    """aiokafka retries for as long as it takes; here a lost server is an error in bounded time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError as error:
+        raise ServerUnavailable(
+            f"Kafka at {settings.kafka} did not answer within {timeout_s:g} s; is it running and reachable?"
+        ) from error
+
+
+def _first_error(producer: AIOKafkaProducer, error: BaseException) -> BaseException:
+    """The error that started it: `Fenced` for every way in which Kafka says that the id was opened anew."""
+    sender = producer._sender.sender_task
+    if sender is not None and sender.done() and not sender.cancelled() and sender.exception() is not None:
+        error = sender.exception()
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ProducerFenced | InvalidProducerEpoch):
+            return Fenced("another process has opened this shard's transactional id")
+        cause = cause.__cause__
+    return error
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    """Stop in bounded time: aiokafka's own `stop` waits for a lost server, and for good."""
+    stopping = asyncio.ensure_future(producer.stop())
+    await asyncio.wait({stopping}, timeout=_CLOSE_TIMEOUT_S)
+    sender = producer._sender.sender_task
+    for _ in range(20):
+        if sender is None or sender.done():
+            break
+        sender.cancel()  # the sender passes each further cancellation on to one of its requests
+        await asyncio.wait({sender}, timeout=0.05)
+    if not stopping.done():
+        stopping.cancel()
+        await asyncio.wait({stopping}, timeout=_CLOSE_TIMEOUT_S)
+        await producer.client.close()
+    # Read the errors that nobody waits for any more, or Python reports each as never retrieved.
+    unsent = [batch for batches in producer._message_accumulator._batches.values() for batch in batches]
+    futures = [stopping, sender, producer._txn_manager._transaction_waiter]
+    for future in (*futures, *(batch._drain_waiter for batch in unsent), *(batch.future for batch in unsent)):
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()

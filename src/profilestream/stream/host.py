@@ -1,0 +1,60 @@
+"""The Faust application that hosts a worker: group membership, assignment, and slices handed on."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from profilestream.settings import Settings
+from profilestream.stream.slices import Slice
+from profilestream.stream.transport import Places, SliceScheduler, SliceTransport, Untouched
+
+SLICES_WAITING_MAX = 4
+SESSION_TIMEOUT_S = 10.0
+
+Take = Callable[[Slice], Awaitable[None]]
+Revoked = Callable[[set[TP]], Awaitable[None]]
+
+
+def host(settings: Settings, group: str, topics: Iterable[str], places: Places, take: Take, revoked: Revoked) -> Any:
+    """A Faust app of consumer group `group` over the topics; each slice goes to `take`.
+
+    Not started. Faust's own topics, web server and tables are off, and it leaves logging alone.
+    """
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    assert settings.kafka is not None
+    app = faust.App(
+        group,
+        broker=[f"kafka://{address.strip()}" for address in settings.kafka.split(",")],
+        datadir=tempfile.gettempdir() + "/profilestream-faust",
+        ConsumerScheduler=SliceScheduler,
+        stream_buffer_maxsize=SLICES_WAITING_MAX,
+        stream_wait_empty=False,
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=SESSION_TIMEOUT_S / 4,
+        broker_commit_interval=3.0,
+        producer_acks=1,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+    )
+    app.places = places
+    app.transport = SliceTransport(app.conf.broker_consumer, app)
+    channel = app.topic(*topics, schema=Untouched(), value_serializer="raw", key_serializer="raw")
+
+    @app.agent(channel, name="slices")  # type: ignore[untyped-decorator]
+    async def slices(stream: Any) -> None:
+        async for piece in stream:
+            await take(piece)
+
+    @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
+    async def on_partitions_revoked(_app: Any, partitions: set[TP], **_: Any) -> None:
+        await revoked(partitions)
+
+    return app

@@ -1,0 +1,73 @@
+"""Reads a topic as it is now: from its beginning to the end it had when reading began."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from profilestream.core.errors import LogMismatch
+from profilestream.stream.topics import Admin, unavailable
+
+READ_TIMEOUT_MS: Final = 1_000
+STALLED_READS_MAX: Final = 30
+FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
+
+
+async def read_to_end(kafka: str, topic: str) -> AsyncIterator[Any]:
+    """Yields the committed records (aiokafka's) of a topic that has a fixed end.
+
+    Nothing where the topic does not exist. Records of one partition come in order, of several in any.
+    Raises ServerUnavailable when Kafka does not answer or goes silent on the way.
+    """
+    async with Admin(kafka) as admin:
+        begins = await admin.begin_offsets(topic)
+        ends = await admin.end_offsets(topic)
+    waiting = {TopicPartition(topic, p): end for p, end in ends.items() if end > begins.get(p, 0)}
+    if not waiting:
+        return
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka,
+        client_id="profilestream-reader",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=FETCH_BYTES_MAX,
+    )
+    try:
+        await consumer.start()
+        consumer.assign(list(waiting))
+        for tp in waiting:
+            consumer.seek(tp, begins[tp.partition])
+        async for record in _until(consumer, waiting, kafka):
+            yield record
+    except KafkaError as error:
+        raise unavailable(kafka, error) from None
+    finally:
+        await consumer.stop()
+
+
+async def _until(consumer: Any, waiting: dict[TopicPartition, int], kafka: str) -> AsyncIterator[Any]:
+    """Yields records below each partition's end; positions, not records, tell the end (there are holes)."""
+    stalled = 0
+    before: dict[TopicPartition, int] = {}
+    while waiting:
+        slices = await consumer.getmany(*waiting, timeout_ms=READ_TIMEOUT_MS)
+        for tp, records in slices.items():
+            for record in records:
+                if record.offset < waiting[tp]:
+                    yield record
+        positions = {tp: await consumer.position(tp) for tp in waiting}
+        for tp, position in positions.items():
+            if position >= waiting[tp]:
+                del waiting[tp]
+                consumer.pause(tp)
+        stalled = stalled + 1 if positions == before else 0
+        before = positions
+        if stalled > STALLED_READS_MAX:
+            topic = next(iter(waiting)).topic
+            raise LogMismatch(
+                f"Kafka at {kafka} gives no more of topic `{topic}` though its end is not reached; try again"
+            )

@@ -1,0 +1,176 @@
+"""The relay of one shard: from its outbox in Redis to Kafka, each change exactly once and in order.
+
+The durability steps, each with the crash that it survives:
+
+1. Open the shard's transactional id. Survives: a crash inside a transaction (Kafka settles it before the
+   call returns), and a holder that only seemed dead (it is fenced from here on).
+2. Read the announced position. Nobody can change it after step 1. Survives: losing everything in memory.
+3. Remove from the outbox what the position covers. Survives: a crash between steps 5 and 6.
+4. Read whole commits from the outbox. Survives: a crash that would leave half a commit announced, with
+   a position that can name only whole ones.
+5. Announce them in one transaction together with the new position. Survives: a crash at any instant; to a
+   reader of committed records all of it happened, or nothing.
+6. Remove them from the outbox. A crash before this is settled by step 3 of whoever comes next.
+
+It never announces while the shard is in repair, and never when the shard's head is behind what was announced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from profilestream.core.errors import LogMismatch, ServerUnavailable
+from profilestream.settings import Settings
+from profilestream.store.outbox import Outbox, ShardHead
+from profilestream.stream.announcer import AnnouncedPosition, Announcer, Fenced
+
+_TRANSACTION_CHANGES_MAX = 2_000
+_TRANSACTION_BYTES_MAX = 1024 * 1024
+_IDLE_WAIT_MS = 1_000
+_BACKOFF_S = (0.1, 5.0)
+_HEAD_POLL_S = 0.2
+_FENCED_S_MAX = 5.0
+
+
+@dataclass(frozen=True)
+class RelayEvents:
+    """What a relay tells its emitter: each is called in the event loop and must not block."""
+
+    announced: Callable[[int], None]  # a transaction with so many changes was committed
+    ready: Callable[[], None]  # both servers answered and the shard is this relay's
+    lost: Callable[[Exception], None]  # Kafka or Redis failed; the relay tries again by itself
+    note: Callable[[str], None]  # a line for a person
+
+
+class ShardRelay:
+    """Announces one shard's changes of one generation until told to stop.
+
+    `mismatch` is set while the shard stands still because Redis and what was announced contradict each other.
+    """
+
+    def __init__(self, settings: Settings, outbox: Outbox, *, generation: str, shard: int, events: RelayEvents) -> None:
+        self._outbox = outbox
+        self._announcer = Announcer(settings, shard)
+        self._generation = generation
+        self._shard = shard
+        self._events = events
+        self._stopping = asyncio.Event()
+        self._retries = 0
+        self.mismatch: LogMismatch | None = None
+
+    def stop(self) -> None:
+        """Ask `run` to return after the transaction in hand."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Relay until `stop`. Lost servers and fences are waited out; a bug raises."""
+        settle: Callable[[], Awaitable[None]] | None = None
+        while not self._stopping.is_set():
+            try:
+                if settle is not None:
+                    await settle()
+                    settle = None
+                await self._relay()
+            except Fenced:
+                settle = self._let_go
+            except LogMismatch as error:
+                self.mismatch = error
+                self._events.note(str(error))
+                settle = self._await_repair
+            except (KafkaError, RedisError, OSError, ServerUnavailable) as error:
+                self._events.lost(error)
+                await self._pause(min(_BACKOFF_S[0] * 2**self._retries, _BACKOFF_S[1]))
+                self._retries = min(self._retries + 1, 10)
+
+    async def _relay(self) -> None:
+        """The six steps; returns on `stop`, or when a repair begins and has ended."""
+        while (await self._outbox.head()).repair:
+            if await self._pause(_HEAD_POLL_S):
+                return
+        try:
+            recorded = await self._announcer.open()  # 1, 2
+            position = recorded if recorded and recorded.generation == self._generation else None
+            self._check(await self._outbox.head(), position)
+            if position is not None:
+                await self._outbox.remove(position.sequence)  # 3
+            self._retries = 0
+            self._events.ready()
+            await self._announce_all(position)
+        finally:
+            await self._announcer.close()
+
+    async def _announce_all(self, position: AnnouncedPosition | None) -> None:
+        while not self._stopping.is_set():
+            after = position.sequence if position else 0
+            commits = await self._outbox.read(  # 4
+                after, changes_max=_TRANSACTION_CHANGES_MAX, bytes_max=_TRANSACTION_BYTES_MAX
+            )
+            # The head is looked at after the outbox: what was read is then known not to be from before a
+            # rollback that the head already shows.
+            head = await self._outbox.head()
+            if head.repair:
+                return
+            self._check(head, position)
+            if not commits:
+                await self._wait_for_changes(after)
+                continue
+            position, changes = await self._announcer.announce(self._generation, commits)  # 5
+            self._events.announced(changes)
+            await self._outbox.remove(position.sequence)  # 6
+
+    def _check(self, head: ShardHead, position: AnnouncedPosition | None) -> None:
+        """Hold the shard's head to what was announced; `LogMismatch` when Redis was set back."""
+        if position is None:
+            return
+        if head.sequence < position.sequence:
+            raise LogMismatch(
+                f"shard {self._shard}: Redis is at commit {head.sequence}, but commit {position.sequence} "
+                "was announced already: Redis has lost its last writes; "
+                "nothing of this shard is announced until it is repaired"
+            )
+        if head.sequence == position.sequence and head.commit != position.commit:
+            raise LogMismatch(
+                f"shard {self._shard}: commit {head.sequence} in Redis is not the commit "
+                f"{position.sequence} that was announced: Redis has lost writes and made others since; "
+                "nothing of this shard is announced until it is repaired"
+            )
+
+    async def _wait_for_changes(self, after: int) -> None:
+        waiting = asyncio.ensure_future(self._outbox.wait(after, _IDLE_WAIT_MS))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+        finally:
+            waiting.cancel()
+            stopping.cancel()
+            await asyncio.wait({waiting, stopping})
+
+    async def _let_go(self) -> None:
+        """After a fence: the shard is another's until a worker commits. Not for good, because a worker that
+        only looked at the position fences too, and an idle shard would keep its last changes for ever."""
+        seen = await self._outbox.head()
+        for _ in range(round(_FENCED_S_MAX / _HEAD_POLL_S)):
+            if await self._pause(_HEAD_POLL_S) or await self._outbox.head() != seen:
+                return
+
+    async def _await_repair(self) -> None:
+        """After a mismatch: only a repair, seen to begin, makes this shard's outbox good again."""
+        while not (await self._outbox.head()).repair:
+            if await self._pause(_HEAD_POLL_S):
+                return
+        self.mismatch = None
+
+    async def _pause(self, seconds: float) -> bool:
+        """Sleep, or wake at once on `stop`; whether it was `stop`."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._stopping.wait()
+        except TimeoutError:
+            return False

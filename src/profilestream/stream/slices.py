@@ -1,0 +1,96 @@
+"""Slices: consecutive records of one partition from one fetch, and the inbox in which a shard's slices wait.
+
+The inbox gives records in the order of their timestamps over all topics that have records waiting; an empty topic is
+not waited for. It knows the shard's positions and so keeps out what was fetched before a seek: a slice below the
+position is trimmed, one that begins above it means that the consumer must seek again. Holes inside a slice
+(compaction, transaction markers, aborted records) are normal.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+Record = Any
+"""A record as the consumer gives it: topic, partition, offset, timestamp (ms), key, value, headers."""
+
+RECORD_BYTES = 400
+"""What a waiting record is taken to weigh besides its value."""
+
+
+class Slice(NamedTuple):
+    """Records of one partition. The fetch began at `begin`: there is nothing between it and the first record."""
+
+    topic: str
+    partition: int
+    begin: int
+    records: list[Record]
+
+
+class Gap(Exception):
+    """A slice begins above the position: the consumer has to seek to `offset` again."""
+
+    def __init__(self, topic: str, partition: int, offset: int) -> None:
+        super().__init__(topic, partition, offset)
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+
+class Inbox:
+    """One shard's waiting records, by topic; `positions` are the next offsets to be taken."""
+
+    def __init__(self, positions: Mapping[str, int]) -> None:
+        self.positions = dict(positions)
+        self._expected = dict(positions)
+        self._queues: dict[str, deque[Record]] = {}
+        self._bytes: dict[str, int] = {}
+
+    def put(self, piece: Slice) -> None:
+        """Adds a slice; raises Gap where records are missing before it."""
+        topic = piece.topic
+        expected = self._expected[topic]
+        if piece.begin > expected:
+            raise Gap(topic, piece.partition, expected)
+        records = piece.records
+        if records[-1].offset < expected:
+            return
+        if records[0].offset < expected:
+            records = [r for r in records if r.offset >= expected]
+        self._expected[topic] = records[-1].offset + 1
+        self._queues.setdefault(topic, deque()).extend(records)
+        self._bytes[topic] = self._bytes.get(topic, 0) + sum(weight(r) for r in records)
+
+    def take(self) -> Record | None:
+        """The waiting record with the earliest timestamp, or None; its position is passed."""
+        queues = self._queues
+        if not queues:
+            return None
+        if len(queues) == 1:
+            (topic,) = queues
+        else:
+            topic = min(queues, key=lambda t: queues[t][0].timestamp)
+        queue = queues[topic]
+        record = queue.popleft()
+        if not queue:
+            del queues[topic]
+        self._bytes[topic] -= weight(record)
+        self.positions[topic] = record.offset + 1
+        return record
+
+    def expected(self, topic: str) -> int:
+        """The offset of a topic below which everything has arrived here."""
+        return self._expected[topic]
+
+    def waiting_bytes(self, topic: str) -> int:
+        """What a topic's waiting records weigh."""
+        return self._bytes.get(topic, 0)
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+
+def weight(record: Record) -> int:
+    """What a waiting record is taken to weigh, in bytes."""
+    return RECORD_BYTES + len(record.value or b"")

@@ -1,0 +1,250 @@
+"""JSON Schemas (draft 2020-12) of everything that other programs write or read as JSON.
+
+Those of events are derived from the declarations, by the same table as the decoder. Where JSON Schema
+cannot say what the decoder does, the schema is the laxer of the two: it takes 1.0 for an integer, an
+integer beyond 64 bits for a number without a range, a day that does not exist, two values for one name,
+text with a lone surrogate, and any length of bytes. `python -m profilestream.wire.schemas DIR` writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from profilestream.core.events import BUILT_IN, COMMON, ID_CHARACTERS_MAX, EventType, Field
+from profilestream.wire.changes import Cause, Change
+from profilestream.wire.dead_letters import REASONS
+from profilestream.wire.events import COMMAND
+from profilestream.wire.faults import expected, integer_bounds
+from profilestream.wire.times import TIME_MS_MAX, TIME_MS_MIN, TIME_PATTERN
+
+Schema = dict[str, Any]
+
+_DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+_END: Final = r"(?![\s\S])"  # the end of the text; `$` also stands before a last line feed in some engines
+
+_STRING: Final[Schema] = {"type": "string"}
+_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+_TIME: Final[Schema] = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z" + _END,
+}
+_NAME: Final[Schema] = {"type": "string", "pattern": "^[a-z0-9-]+" + _END}
+
+
+def schemas(types: Mapping[str, EventType]) -> dict[str, Schema]:
+    """The schema of each event type, and of all outputs, by file name (`purchase.json`)."""
+    found = {f"{name}.json": _event_schema(event_type) for name, event_type in types.items()}
+    found[f"{COMMAND}.json"] = {
+        "$schema": _DRAFT,
+        "title": COMMAND,
+        "description": "A record of topic `commands`. No command is known yet: each is a dead letter.",
+        **_record((*COMMON, Field("kind", "string"))),
+    }
+    for name, schema in _OUTPUTS.items():
+        found[name] = {"$schema": _DRAFT, "title": name.removesuffix(".json"), **schema}
+    return found
+
+
+def write(directory: Path, types: Mapping[str, EventType] = BUILT_IN) -> list[Path]:
+    """Writes the schemas into a folder, which is made where it is not there; other files stay.
+
+    Returns the paths in the order of `schemas`; raises OSError where the folder cannot be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, schema in schemas(types).items():
+        path = directory / name
+        path.write_text(render(schema), encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def render(schema: Schema) -> str:
+    """The text of a schema's file."""
+    return json.dumps(schema, indent=2, ensure_ascii=True) + "\n"
+
+
+def _event_schema(event_type: EventType) -> Schema:
+    return {
+        "$schema": _DRAFT,
+        "title": event_type.name,
+        "description": f"An event of type `{event_type.name}`: the value of a record of topic "
+        f"`{event_type.topic}`, UTF-8. null is the same as absent; other fields are ignored.",
+        **_record(event_type.by_name.values()),
+    }
+
+
+def _record(fields: Iterable[Field]) -> Schema:
+    fields = tuple(fields)
+    return {
+        "type": "object",
+        "properties": {f.name: _field(f) for f in fields},
+        "required": [f.name for f in fields if f.required],
+    }
+
+
+def _field(field: Field) -> Schema:
+    schema = _kind(field)
+    if not field.required:
+        if "type" in schema:
+            schema["type"] = [schema["type"], "null"]
+        elif "anyOf" in schema:
+            schema["anyOf"].append({"type": "null"})
+    elif field.kind == "json":
+        schema = {"not": {"type": "null"}}
+    if field.default is not None:
+        schema["default"] = field.default
+    return {"description": expected(field), **schema}
+
+
+def _kind(field: Field) -> Schema:
+    match field.kind:
+        case "string" if field.name in ("event_id", "customer_id"):
+            schema: Schema = {"type": "string", "minLength": 1, "maxLength": ID_CHARACTERS_MAX}
+            if field.name == "customer_id":
+                schema["not"] = {"pattern": r"[\u0000-\u001f\u007f-\u009f]"}
+            return schema
+        case "int":
+            low, high = integer_bounds(field)
+            return {"type": "integer", "minimum": low, "maximum": high}
+        case "number":
+            bounds = {"minimum": field.low, "maximum": field.high}
+            return {"type": "number", **{side: _number(b) for side, b in bounds.items() if b is not None}}
+        case "time":
+            return {
+                "anyOf": [
+                    {"type": "string", "pattern": f"^{TIME_PATTERN}{_END}"},
+                    {"type": "integer", "minimum": TIME_MS_MIN, "maximum": TIME_MS_MAX},
+                ]
+            }
+        case "currency":
+            return {"type": "string", "pattern": "^[A-Z]{3}" + _END}
+        case "strings":
+            return {"type": "array", "items": _STRING}
+        case "records":
+            return {"type": "array", "items": _record(field.record)}
+        case "json":
+            return {}
+        case kind:
+            return {"type": kind}
+
+
+def _number(bound: Any) -> int | float:
+    return int(bound) if bound == int(bound) else float(bound)
+
+
+def _object(optional: Iterable[str] = (), /, **properties: Any) -> Schema:
+    """An object of exactly these members, all required but those named first."""
+    names = [name for name in properties if name not in set(optional)]
+    return {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
+
+
+def _nullable(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_CHANGE: Final = {
+    "description": "The value of a record of topic `segment-changes`: a CloudEvent.",
+    **_object(
+        specversion={"const": "1.0"},
+        id={"type": "string", "description": "segment/customer/crossing"},
+        source={"type": "string", "pattern": "^profilestream/[a-z0-9-]+" + _END},
+        type={"enum": [f"profilestream.segment.{change}" for change in get_args(Change)]},
+        subject={"type": "string", "description": "the customer"},
+        time=_TIME,
+        datacontenttype={"const": "application/json"},
+        data=_object(
+            ("event",),
+            customer_id=_STRING,
+            segment=_STRING,
+            change={"enum": list(get_args(Change))},
+            crossing={"type": "integer", "minimum": 1, "description": "odd when entered"},
+            cause={"enum": list(get_args(Cause))},
+            values={"type": "object", "description": "the traits that `enter` and `exit` name"},
+            generation=_NAME,
+            definitions={"type": "string", "description": "fingerprint of the definitions"},
+            event=_object((), topic=_STRING, partition=_COUNT, offset=_COUNT, event_id=_STRING),
+        ),
+    ),
+}
+
+_DIGITS: Final[Schema] = {"type": "string", "pattern": "^-?[0-9]+" + _END}
+_DEAD_LETTER: Final = {
+    "description": "The headers of a record of topic `dead-letters`, as UTF-8 text; (topic, partition, "
+    "offset) identifies one. Key and value are those of the record that was refused.",
+    "type": "object",
+    "properties": {
+        "reason": {"enum": list(REASONS)},
+        "detail": {"type": "string", "description": "which field, what is expected; never a value"},
+        "topic": _STRING,
+        "partition": _DIGITS,
+        "offset": _DIGITS,
+        "timestamp": {**_DIGITS, "description": "the record's timestamp, ms since 1970"},
+    },
+    "required": ["reason", "detail", "topic", "partition", "offset", "timestamp"],
+}
+
+_PROFILE: Final = {
+    "description": "Output of `profile CUSTOMER --json`.",
+    **_object(
+        customer_id=_STRING,
+        generation=_NAME,
+        shard=_COUNT,
+        revision=_COUNT,
+        as_of=_TIME,
+        traits={"type": "object", "description": "name -> value; an absent trait is left out"},
+        segments={
+            "type": "object",
+            "additionalProperties": _object(since=_TIME, crossing={"type": "integer", "minimum": 1}),
+        },
+    ),
+}
+
+_EXPLAIN: Final = {
+    "description": "Output of `explain CUSTOMER SEGMENT --json`.",
+    **_object(
+        customer_id=_STRING,
+        segment=_STRING,
+        member={"type": "boolean"},
+        crossing=_COUNT,
+        since=_nullable(_TIME),
+        conditions={
+            "type": "array",
+            "items": _object(
+                text=_STRING,
+                holds={"type": ["boolean", "null"], "description": "null: unknown, something is absent"},
+                value={"description": "the value now; null where absent"},
+                threshold={"description": "the value it is held against; null where there is none"},
+            ),
+        },
+        changes_at={**_nullable(_TIME), "description": "when time alone changes the answer"},
+    ),
+}
+
+_OUTPUTS: Final[Mapping[str, Schema]] = {
+    "segment-change.json": _CHANGE,
+    "dead-letter.json": _DEAD_LETTER,
+    "profile.json": _PROFILE,
+    "explain.json": _EXPLAIN,
+    "segments.json": {
+        "description": "Output of `segments --json`.",
+        "type": "array",
+        "items": _object(name=_STRING, description={"type": ["string", "null"]}, members=_COUNT),
+    },
+    "members.json": {
+        "description": "Output of `members SEGMENT --json`.",
+        "type": "array",
+        "items": _object(customer_id=_STRING, since=_TIME),
+    },
+}
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m profilestream.wire.schemas DIR")
+    write(Path(sys.argv[1]))

@@ -1,0 +1,73 @@
+"""Profiles' states as bytes: msgpack, canonical (the same profile has the same bytes).
+
+A state names the layout of its slots; one of another layout is refused, never mixed in. Integers beyond 64 bits, which
+msgpack does not hold, are an extension.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from profilestream.core.engine import Engine
+from profilestream.core.errors import StateMismatch
+from profilestream.core.profile import Profile
+
+VERSION = 1
+_BIG_INTEGER = 1
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def _extension(code: int, data: memoryview) -> Any:
+    if code != _BIG_INTEGER:
+        raise StateMismatch(f"a stored state has an extension {code} that this version does not know")
+    return int.from_bytes(data, "big", signed=True)
+
+
+_decode = msgspec.msgpack.Decoder(ext_hook=_extension).decode
+
+
+def encode_state(profile: Profile, layout: str) -> bytes:
+    """The stored part of a profile."""
+    state = [
+        VERSION, layout, profile.revision, profile.event_time, profile.as_of,
+        profile.slots, profile.tiles, profile.pending, profile.members, profile.ids,
+    ]  # fmt: skip
+    try:
+        return _encode(state)
+    except OverflowError:
+        return _encode(_with_big_integers(state))
+
+
+def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
+    """The profile that was stored, placed at its own clock; raises StateMismatch for another layout."""
+    version, layout, revision, event_time, as_of, slots, tiles, pending, members, ids = _decode(data)
+    if version != VERSION or layout != engine.slots.layout:
+        raise StateMismatch(
+            f"a stored state has layout {layout} (version {version}), the definitions have {engine.slots.layout}; "
+            "it was written under other definitions or by another version: see `profilestream status`"
+        )
+    profile = Profile(customer_id, slots, tiles, pending)
+    profile.revision = revision
+    profile.event_time = event_time
+    profile.as_of = as_of
+    profile.members = members
+    profile.ids = ids
+    return engine.revive(profile)
+
+
+def profile_of(customer_id: str, state: bytes | None, engine: Engine) -> Profile:
+    """The stored profile of a customer, or a new one; raises StateMismatch as `decode_state` does."""
+    return engine.new_profile(customer_id) if state is None else decode_state(state, customer_id, engine)
+
+
+def _with_big_integers(value: Any) -> Any:
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        return msgspec.msgpack.Ext(_BIG_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    if isinstance(value, dict):
+        return {_with_big_integers(k): _with_big_integers(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_big_integers(v) for v in value]
+    return value

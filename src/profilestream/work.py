@@ -1,0 +1,267 @@
+"""One shard's work: an updater at a time, from the head on; a new one whenever the former ended."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from faust.types import TP
+from redis.exceptions import RedisError
+
+from profilestream.core.engine import Engine
+from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch, StoreRefused
+from profilestream.settings import Settings
+from profilestream.store.keys import ShardKeys
+from profilestream.store.metadata import Generation
+from profilestream.store.pipeline import open_pipeline
+from profilestream.store.shard_store import ShardStore
+from profilestream.stream.outward import Outward
+from profilestream.stream.producers import ForwardingProducer
+from profilestream.stream.slices import Gap, Inbox, Slice
+from profilestream.stream.sources import Sources
+from profilestream.updater import Conflict, Counters, Updater
+
+BACKOFF_S = (0.05, 5.0)
+FAILURES_MAX = 5
+"""So often in a row a shard begins anew after an error that is no lost server; then it stops, loudly."""
+
+
+@dataclass(slots=True)
+class Tools:
+    """What all shards of a worker share."""
+
+    settings: Settings
+    generation: Generation
+    engine: Engine
+    sources: Sources
+    producer: ForwardingProducer
+    counters: Counters
+    report: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._restart = asyncio.Lock()
+
+    async def revive_producer(self) -> None:
+        """Begins a failed producer anew, once for all who found it failed."""
+        async with self._restart:
+            if self.producer.failed:
+                await self.producer.restart()
+
+
+class Shard:
+    """Keeps one shard going. `failure` is set once it stands still for good."""
+
+    def __init__(
+        self, number: int, topics: list[str], keys: ShardKeys, consumer: Any, tools: Tools, wall_clock: bool
+    ) -> None:
+        self.number = number
+        self.failure: ProfilestreamError | None = None
+        self._topics = topics
+        self._keys = keys
+        self._consumer = consumer
+        self._tools = tools
+        self._wall_clock = wall_clock
+        self._updater: Updater | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._full: set[str] = set()
+
+    # Life
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._keep_going(), name=f"shard {self.number}")
+
+    async def stop(self) -> None:
+        """Ends the work; what was in flight may or may not be written, the head will tell."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._updater = None
+
+    def begin_anew(self) -> None:
+        """Drops the updater, if there is one; the next begins from the head."""
+        if self._work is not None:
+            self._work.cancel()
+
+    async def _keep_going(self) -> None:
+        backoff_s, failures, lost = BACKOFF_S[0], 0, False
+        while self.failure is None:
+            before = self._tools.counters.commits
+            try:
+                await self._tools.revive_producer()
+                await self._work_from_head()
+            except Conflict:
+                lost = False
+            except (ServerUnavailable, RedisError, OSError) as error:
+                if not lost:
+                    self._tools.report(f"shard {self.number}: {_line(error)}; waiting for it")
+                lost = True
+            except (LogMismatch, StateMismatch) as error:
+                self._give_up(error)
+            except (StoreRefused, ProfilestreamError) as error:
+                self._tools.report(f"shard {self.number}: {_line(error)}; beginning anew from its head")
+            except Exception as error:
+                failures = failures + 1 if self._tools.counters.commits == before else 1
+                if failures >= FAILURES_MAX:
+                    self._give_up(_bug(self.number, error))
+            finally:
+                self._updater = None
+            if self._tools.counters.commits != before:
+                backoff_s = BACKOFF_S[0]
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(BACKOFF_S[1], backoff_s * 2)
+
+    def _give_up(self, error: ProfilestreamError) -> None:
+        self.failure = error
+        self._tools.report(f"shard {self.number} stands still: {_line(error)}")
+
+    async def _work_from_head(self) -> None:
+        """Reads the head, seeks to its positions, and lets an updater work until it ends."""
+        tools = self._tools
+        assert tools.settings.redis is not None
+        pipeline = await open_pipeline(tools.settings.redis, self._keys.head)
+        try:
+            store = ShardStore(pipeline, self._keys, timers_page_max=tools.settings.timers_page_max)
+            await store.load_script()
+            head = await store.read_head()
+            positions = await self._positions(head.positions)
+            inbox = Inbox(positions)
+            updater = self._updater = Updater(
+                shard=self.number,
+                head=head,
+                inbox=inbox,
+                store=store,
+                engine=tools.engine,
+                sources=tools.sources,
+                outward=Outward(tools.producer, tools.settings),
+                settings=tools.settings,
+                generation=tools.generation.name,
+                shards=tools.generation.shards,
+                counters=tools.counters,
+                follow_wall_clock=self._follows_wall_clock,
+                made_room=self._made_room,
+            )
+            self._release_buffers()
+            await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in positions.items()})
+            self._work = asyncio.create_task(updater.run())
+            try:
+                await asyncio.shield(self._work)
+            except asyncio.CancelledError:
+                if not self._work.cancelled():
+                    self._work.cancel()
+                    await asyncio.gather(self._work, return_exceptions=True)
+                    raise
+                raise Conflict from None
+        finally:
+            await pipeline.close()
+
+    async def _positions(self, known: Mapping[str, int]) -> dict[str, int]:
+        """Where each topic is read on: at the head's position, or at its beginning.
+
+        Raises LogMismatch for a position that the log does not reach.
+        """
+        partitions = {topic: TP(topic, self.number) for topic in self._topics}
+        begins = await self._consumer.begin_offsets(partitions.values())
+        ends = await self._consumer.end_offsets(partitions.values())
+        positions = {}
+        for topic, tp in partitions.items():
+            position = known.get(topic, begins[tp])
+            if position < begins[tp]:
+                raise LogMismatch(
+                    f"topic {topic}, partition {self.number}: the next record to fold is {position}, but the log begins at "
+                    f"{begins[tp]}; records were removed before they were folded. Raise the topic's retention; "
+                    "to go on without them, rebuild with `profilestream init`"
+                )
+            if position > ends[tp]:
+                raise LogMismatch(
+                    f"topic {topic}, partition {self.number}: the next record to fold is {position}, but the log ends at "
+                    f"{ends[tp]}; the topic was made anew or truncated. Restore it, or use another namespace"
+                )
+            positions[topic] = position
+        return positions
+
+    # Slices
+
+    def put(self, piece: Slice) -> None:
+        """Takes a slice in; raises Gap where the consumer must seek again. Without an updater it is passed over."""
+        updater = self._updater
+        if updater is None:
+            return
+        updater.inbox.put(piece)
+        if updater.inbox.waiting_bytes(piece.topic) > self._tools.settings.waiting_bytes_max:
+            self._full.add(piece.topic)
+            self._consumer.on_buffer_full(TP(piece.topic, self.number))
+        updater.wake.set()
+
+    def _made_room(self) -> None:
+        """Lets topics be fetched again whose waiting records have become few."""
+        updater = self._updater
+        for topic in list(self._full):
+            if updater is None or updater.inbox.waiting_bytes(topic) < self._tools.settings.waiting_bytes_max // 2:
+                self._full.discard(topic)
+                self._consumer.on_buffer_drop(TP(topic, self.number))
+
+    def _release_buffers(self) -> None:
+        for topic in self._full:
+            self._consumer.on_buffer_drop(TP(topic, self.number))
+        self._full.clear()
+
+    async def seek_again(self, gap: Gap) -> None:
+        await self._consumer.seek_all({TP(gap.topic, gap.partition): gap.offset})
+
+    # Questions
+
+    def positions(self) -> Mapping[str, int]:
+        """The next offset of each topic that is safely past."""
+        return self._updater.positions if self._updater is not None else {}
+
+    def has_passed(self, topic: str, handed: int) -> bool:
+        """Whether all records that were handed on are folded and written, and nothing is at work."""
+        updater = self._updater
+        return (
+            updater is not None
+            and updater.idle.is_set()
+            and not updater.inbox
+            and updater.inbox.expected(topic) >= handed
+        )
+
+    def waiting(self, topic: str, handed: int) -> int:
+        """Records of a topic that were handed on and are not safely past."""
+        return max(0, handed - self.positions().get(topic, handed))
+
+    async def nothing_due(self) -> bool:
+        """Whether no timer is due at the shard's clock."""
+        updater = self._updater
+        return updater is not None and updater.idle.is_set() and not await updater.anything_due()
+
+    def _follows_wall_clock(self) -> bool:
+        """Whether the shard has caught up with its topics, so that its clock goes with the wall clock."""
+        updater = self._updater
+        if not self._wall_clock or updater is None or updater.inbox:
+            return False
+        for topic in self._topics:
+            high = self._consumer.highwater(TP(topic, self.number))
+            handed, position = self._consumer.handed_on(TP(topic, self.number))
+            if high is None or handed is None or position is None:
+                return False
+            if position < high or updater.inbox.expected(topic) < handed:
+                return False
+        return True
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.rstrip(".") if isinstance(error, ProfilestreamError) and text else type(error).__name__
+
+
+def _bug(shard: int, error: BaseException) -> ProfilestreamError:
+    """A failure in folding, told by its place in the code; its text might hold a customer's data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "unknown"
+    return ProfilestreamError(
+        f"shard {shard}: folding failed {FAILURES_MAX} times at the same records with {type(error).__name__} in {place}; "
+        "nothing of them was written. Please report this; other shards go on"
+    )

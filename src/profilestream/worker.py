@@ -1,0 +1,294 @@
+"""The worker: takes over shards as Kafka assigns them, and keeps an updater at work on each.
+
+It decides who works where and when to begin anew; what is exact is the updater's and the store's. An updater that ends
+is dropped with its inbox, its cache and whatever was in flight; the next one starts from the shard's head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from faust.types import TP
+from prometheus_client import Counter
+
+from profilestream.core.engine import Engine
+from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, UsageError
+from profilestream.core.errors import NotFound as NotFoundError
+from profilestream.settings import Settings
+from profilestream.store.connection import check_server, connect, reaching
+from profilestream.store.keys import Keys
+from profilestream.store.metadata import Generation, read_generation, read_live, set_live, write_generation
+from profilestream.stream import generations
+from profilestream.stream.forwarding import Forwarder
+from profilestream.stream.host import host
+from profilestream.stream.producers import ForwardingProducer
+from profilestream.stream.slices import Gap, Slice
+from profilestream.stream.sources import Sources
+from profilestream.stream.topics import Admin, wait_for_kafka
+from profilestream.updater import Counters
+from profilestream.wire.definitions import parse_definitions
+from profilestream.work import Shard, Tools
+
+EVENTS = Counter("profilestream_events_folded_total", "Events folded")
+DEAD_LETTERS = Counter("profilestream_dead_letters_total", "Records that could not be taken", ["reason"])
+
+BACKOFF_S = (0.1, 5.0)
+CAUGHT_UP_CHECK_S = 0.05
+
+Clock = Literal["wall", "event"]
+Report = Callable[[str], None]
+
+
+class Worker:
+    """Folds the events of the live generation's shards until `stop`, or until caught up.
+
+    `report` gets each line for a person. With the clock "event" time passes only as events say.
+    """
+
+    def __init__(self, settings: Settings, report: Report = print, clock: Clock = "wall") -> None:
+        if not settings.kafka or not settings.redis:
+            raise UsageError("the worker needs --kafka and --redis (or PROFILESTREAM_KAFKA and PROFILESTREAM_REDIS)")
+        self.settings = settings
+        self.counters = Counters()
+        self._report = report
+        self._clock = clock
+        self._stopping = asyncio.Event()
+        self._shards: dict[int, Shard] = {}
+        self._assignment: set[TP] = set()
+        self._app: Any = None
+        self._partitions: dict[str, int] = {}
+        self._failed: BaseException | None = None
+
+    def stop(self) -> None:
+        """Asks `run` to return; to be called in the event loop's thread."""
+        self._stopping.set()
+
+    async def run(self, until_caught_up: bool = False) -> None:
+        """Works. Lost servers are waited for, with one line each.
+
+        With `until_caught_up` returns once everything that was in the topics at the start, and what was forwarded because
+        of it, is handled and what is due at each shard's clock has happened. Raises NotFound where there is no
+        generation, StoreRefused for a Redis that cannot be used, LogMismatch when a shard cannot go on.
+        """
+        kafka = self.settings.kafka
+        assert kafka is not None
+        await wait_for_kafka(kafka, self._report)
+        generation = await self._generation()
+        engine = Engine(parse_definitions(generation.definitions, f"generation {generation.name}"))
+        sources = Sources(engine, self.settings)
+        ends = await self._topics(kafka, sources)
+        async with ForwardingProducer(kafka, self._report) as producer:
+            self._tools = Tools(self.settings, generation, engine, sources, producer, self.counters, self._report)
+            self._forwarder = Forwarder(self._tools)
+            group = f"{self.settings.namespace}-{generation.name}"
+            self._app = host(self.settings, group, sources.topics, self, self.take, self.revoked)
+            self._report(
+                f"folding generation {generation.name} ({generation.shards} shards, definitions {generation.fingerprint})"
+            )
+            await self._app.start()
+            try:
+                await self._supervise(ends if until_caught_up else None)
+            finally:
+                await self._release(set(self._shards))
+                await self._app.stop()
+        if self._failed is not None:
+            raise self._failed
+
+    # Beginning
+
+    async def _generation(self) -> Generation:
+        """The live generation; a Redis that has no copy of it gets one."""
+        settings = self.settings
+        assert settings.kafka is not None and settings.redis is not None
+        while True:
+            client = connect(settings.redis)
+            try:
+                with reaching(settings.redis):
+                    await check_server(client)
+                    try:
+                        return await read_generation(client, settings.namespace, await read_live(client, settings.namespace))
+                    except NotFoundError:
+                        known = await generations.read_all(settings.kafka, settings.generations_topic, settings.namespace)
+                        if known.live is None:
+                            raise
+                        await write_generation(client, settings.namespace, known.live)
+                        await set_live(client, settings.namespace, known.live.name)
+                        return known.live
+            except ServerUnavailable as error:
+                self._report(f"{error}; waiting for it")
+                await asyncio.sleep(BACKOFF_S[1])
+            finally:
+                await client.aclose()
+
+    async def _topics(self, kafka: str, sources: Sources) -> dict[TP, int]:
+        """How many partitions each topic has, and the end of each partition now."""
+        async with Admin(kafka) as admin:
+            found = await admin.describe(sources.topics)
+            missing = [name for name, info in found.items() if info is None]
+            if missing:
+                raise ProfilestreamError(f"no topic {', '.join(missing)}; run `profilestream init`")
+            self._partitions = {name: info.partitions for name, info in found.items() if info is not None}
+            ends = {}
+            for topic in sources.topics:
+                if topic != sources.rekeyed_topic:
+                    for partition, end in (await admin.end_offsets(topic)).items():
+                        ends[TP(topic, partition)] = end
+        return ends
+
+    # Assignment: what Faust calls
+
+    async def begin(self, assignment: set[TP]) -> None:
+        """Takes over an assignment: a shard for each partition number, the rest is forwarded."""
+        self._assignment = set(assignment)
+        await self._release(set(self._shards))
+        shards = self._tools.generation.shards
+        topics: dict[int, list[str]] = {}
+        foreign = []
+        for tp in sorted(assignment):
+            if self._partitions.get(tp.topic) == shards:
+                topics.setdefault(tp.partition, []).append(tp.topic)
+            else:
+                foreign.append(tp)
+        consumer = self._app.consumer
+        keys = Keys(self.settings.namespace, self._tools.generation.name)
+        for number, names in topics.items():
+            shard = Shard(number, names, keys.shard(number), consumer, self._tools, self._clock == "wall")
+            self._shards[number] = shard
+            shard.start()
+        self._forwarder.begin(foreign, consumer)
+
+    async def revoked(self, partitions: set[TP]) -> None:
+        """Lets everything go; what is assigned anew comes by `begin`."""
+        self._assignment = set()
+        await self._release(set(self._shards))
+        self._forwarder.end()
+
+    async def take(self, piece: Slice) -> None:
+        """Hands a slice to its shard."""
+        if self._partitions.get(piece.topic) != self._tools.generation.shards:
+            self._forwarder.put(piece)
+            return
+        shard = self._shards.get(piece.partition)
+        if shard is not None:
+            try:
+                shard.put(piece)
+            except Gap as gap:
+                await shard.seek_again(gap)
+
+    def committed(self) -> Mapping[TP, int]:
+        """The positions for Kafka's committed offsets, which only dashboards read (and the forwarder)."""
+        found = {
+            TP(topic, number): offset
+            for number, shard in self._shards.items()
+            for topic, offset in shard.positions().items()
+        }
+        return found | self._forwarder.committed()
+
+    def out_of_range(self, partitions: Iterable[TP]) -> None:
+        """The shards of these partitions look at their positions anew."""
+        for tp in partitions:
+            shard = self._shards.get(tp.partition)
+            if shard is not None:
+                shard.begin_anew()
+
+    async def _release(self, numbers: set[int]) -> None:
+        await asyncio.gather(*(shard.stop() for n in numbers if (shard := self._shards.pop(n, None)) is not None))
+
+    # Supervision
+
+    async def _supervise(self, ends: Mapping[TP, int] | None) -> None:
+        """Shows the status line; returns when stopped, failed, or caught up with `ends`."""
+        rekeyed: dict[TP, int] | None = None
+        shown = time.monotonic()
+        while not self._stopping.is_set() and not self._broken():
+            if time.monotonic() - shown >= self.settings.lag_report_interval_ms / 1000:
+                shown = time.monotonic()
+                await self._show_status()
+            if ends is not None and self._assignment:
+                if rekeyed is None and self._passed(ends):
+                    topic = self._tools.sources.rekeyed_topic
+                    mine = [tp for tp in self._assignment if tp.topic == topic]
+                    rekeyed = await self._app.consumer.end_offsets(mine) if mine else {}
+                if rekeyed is not None and self._passed(rekeyed) and self._passed(ends) and await self._nothing_due():
+                    break
+            try:
+                async with asyncio.timeout(CAUGHT_UP_CHECK_S if ends is not None else 0.5):
+                    await self._stopping.wait()
+            except TimeoutError:
+                pass
+        self._show(final=True)
+
+    def _broken(self) -> bool:
+        """Whether Faust has crashed, or a shard stands still for good."""
+        stuck = [s.failure for s in self._shards.values() if s.failure is not None]
+        if stuck and all(s.failure is not None for s in self._shards.values()):
+            self._failed = stuck[0]
+        crash = getattr(self._app, "crash_reason", None)
+        if crash is not None and self._failed is None:
+            self._failed = ProfilestreamError(f"the worker's connection to Kafka failed: {type(crash).__name__}; start it again")
+        return self._failed is not None
+
+    def _passed(self, ends: Mapping[TP, int]) -> bool:
+        """Whether all of it that is assigned here is handled."""
+        for tp, end in ends.items():
+            if tp not in self._assignment:
+                continue
+            handed, position = self._app.consumer.handed_on(tp)
+            if handed is None or position is None or position < end:
+                return False
+            if self._partitions[tp.topic] != self._tools.generation.shards:
+                if not self._forwarder.has_passed(tp, handed):
+                    return False
+            elif (shard := self._shards.get(tp.partition)) is None or not shard.has_passed(tp.topic, handed):
+                return False
+        return True
+
+    async def _nothing_due(self) -> bool:
+        return all([await shard.nothing_due() for shard in self._shards.values()])
+
+    async def _show_status(self) -> None:
+        self._show(lag=self._lag())
+
+    def _lag(self) -> int:
+        """Records that wait in Kafka and here, as far as the consumer knows."""
+        lag = 0
+        for tp in self._assignment:
+            high = self._app.consumer.highwater(tp)
+            handed, position = self._app.consumer.handed_on(tp)
+            if high is not None and position is not None:
+                lag += max(0, high - position)
+            shard = self._shards.get(tp.partition)
+            if shard is not None and handed is not None:
+                lag += shard.waiting(tp.topic, handed)
+        return lag
+
+    def _show(self, lag: int | None = None, final: bool = False) -> None:
+        c = self.counters
+        EVENTS.inc(c.events - c.shown_events)
+        elapsed = max(1e-9, time.monotonic() - c.shown_at_s)
+        rate = (c.events - c.shown_events) / elapsed
+        moved = c.events != c.shown_events
+        c.shown_events, c.shown_at_s = c.events, time.monotonic()
+        if not (moved or final):
+            return
+        dead = sum(c.dead_letters.values())
+        parts = [f"{c.events:,} events"]
+        if not final:
+            parts.append(f"{rate:,.0f}/s")
+        if lag is not None:
+            parts.append(f"lag {lag:,}")
+        parts.append(f"{c.crossings:,} crossings")
+        if c.duplicates:
+            parts.append(f"{c.duplicates:,} duplicates")
+        if c.strays:
+            parts.append(f"{c.strays:,} forwarded")
+        if dead:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(c.dead_letters.items()))
+            parts.append(f"{dead:,} dead letters ({reasons})")
+        self._report(("done: " if final else "") + ", ".join(parts))
+
+
+__all__ = ["LogMismatch", "Worker"]
