@@ -51,9 +51,15 @@ class Counters:
     crossings: int = 0
     commits: int = 0
     writes: int = 0
-    timers: int = 0
     shown_events: int = 0
     shown_at_s: float = field(default_factory=time.monotonic)
+
+    def add(self, events: int, writes: int, crossings: int) -> None:
+        """Counts a commit that is done."""
+        self.commits += 1
+        self.events += events
+        self.writes += writes
+        self.crossings += crossings
 
     def count_dead_letter(self, reason: str) -> None:
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
@@ -112,7 +118,7 @@ class Updater:
         self._origins = dict(head.origins)
         self._cache: OrderedDict[str, Profile] = OrderedDict()
         self._cached_max = max(settings.commit_customers_max * 2, settings.cached_profiles_max // shards)
-        self._in_flight: deque[tuple[asyncio.Future[CommitReply], Mapping[str, int]]] = deque()
+        self._in_flight: deque[tuple[asyncio.Future[CommitReply], Commit, int]] = deque()
         self._due: list[str] = []
         self._head_checked_s = time.monotonic()
         self._ticked_s = 0.0
@@ -141,7 +147,7 @@ class Updater:
         profiles = await self._load(batch.customers)
         crossings, folded = self._fold(batch.accepted, profiles)
         self._origins.update(batch.origins)
-        self._send(folded, crossings, batch.origins)
+        self._send(folded, crossings, batch.origins, len(batch.accepted))
 
     def _take(self) -> Batch:
         """Takes, decodes and routes records up to the limits of one commit."""
@@ -196,7 +202,7 @@ class Updater:
         self, accepted: list[Accepted], profiles: dict[str, Profile]
     ) -> tuple[list[tuple[str, Crossing]], dict[str, Profile]]:
         """Folds events in their order; the shard's clock moves before each."""
-        fold, clock = self._engine.fold, self.clock
+        fold, clock, duplicates = self._engine.fold, self.clock, 0
         crossings: list[tuple[str, Crossing]] = []
         folded: dict[str, Profile] = {}
         mine: list[Crossing] = []
@@ -208,13 +214,14 @@ class Updater:
             if fold(profile, event, found.handler, at, found.timestamp_ms, mine, found):
                 clock = at
                 folded[customer_id] = profile
-                self._counters.events += 1
             else:
-                self._counters.duplicates += 1
+                duplicates += 1
             if mine:
                 crossings += [(customer_id, crossing) for crossing in mine]
                 mine.clear()
         self.clock = clock
+        self._counters.duplicates += duplicates
+        self._counters.events -= duplicates
         return crossings, folded
 
     async def _pass_time(self) -> None:
@@ -226,11 +233,14 @@ class Updater:
             mine: list[Crossing] = []
             self._engine.advance(profile, self.clock, mine)
             crossings += [(customer_id, crossing) for crossing in mine]
-        self._counters.timers += len(profiles)
-        self._send(profiles, crossings, {})
+        self._send(profiles, crossings, {}, 0)
 
     def _send(
-        self, profiles: dict[str, Profile], crossings: list[tuple[str, Crossing]], origins: Mapping[str, int]
+        self,
+        profiles: dict[str, Profile],
+        crossings: list[tuple[str, Crossing]],
+        origins: Mapping[str, int],
+        events: int,
     ) -> None:
         """One commit: everything that the batch changed, and the positions that it reached."""
         crossed = {customer_id for customer_id, _ in crossings}
@@ -250,20 +260,18 @@ class Updater:
             due_before=self.clock if self.clock != CLOCK_START_MS else None,
         )
         self._commit, self._sequence = commit.commit, commit.sequence
-        self._in_flight.append((self._store.send_commit(commit), commit.positions))
-        self._counters.commits += 1
-        self._counters.writes += len(profiles)
-        self._counters.crossings += len(crossings)
+        self._in_flight.append((self._store.send_commit(commit), commit, events))
 
     async def _settle(self, in_flight_max: int) -> None:
         """Waits until no more commits than that are in flight, and takes in what they answer."""
         while self._in_flight and (len(self._in_flight) > in_flight_max or self._in_flight[0][0].done()):
-            future, positions = self._in_flight[0]
+            future, commit, events = self._in_flight[0]
             reply = await future
             self._in_flight.popleft()
             if reply.status != "done":
                 raise Conflict
-            self.positions = dict(positions)
+            self.positions = dict(commit.positions)
+            self._counters.add(events, len(commit.profiles), len(commit.changes))
             self.outbox_changes = reply.outbox_changes
             self._due = reply.due
             self._head_checked_s = time.monotonic()

@@ -29,7 +29,7 @@ FAILURES_MAX = 5
 """So often in a row a shard begins anew after an error that is no lost server; then it stops, loudly."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Tools:
     """What all shards of a worker share."""
 

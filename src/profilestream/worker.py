@@ -109,9 +109,13 @@ class Worker:
                 with reaching(settings.redis):
                     await check_server(client)
                     try:
-                        return await read_generation(client, settings.namespace, await read_live(client, settings.namespace))
+                        return await read_generation(
+                            client, settings.namespace, await read_live(client, settings.namespace)
+                        )
                     except NotFoundError:
-                        known = await generations.read_all(settings.kafka, settings.generations_topic, settings.namespace)
+                        known = await generations.read_all(
+                            settings.kafka, settings.generations_topic, settings.namespace
+                        )
                         if known.live is None:
                             raise
                         await write_generation(client, settings.namespace, known.live)
@@ -228,7 +232,9 @@ class Worker:
             self._failed = stuck[0]
         crash = getattr(self._app, "crash_reason", None)
         if crash is not None and self._failed is None:
-            self._failed = ProfilestreamError(f"the worker's connection to Kafka failed: {type(crash).__name__}; start it again")
+            self._failed = ProfilestreamError(
+                f"the worker's connection to Kafka failed: {type(crash).__name__}; start it again"
+            )
         return self._failed is not None
 
     def _passed(self, ends: Mapping[TP, int]) -> bool:

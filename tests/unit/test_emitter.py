@@ -155,11 +155,16 @@ def test_an_emitter_without_addresses_says_which_flags_are_missing() -> None:
 def test_an_outage_is_told_once_by_however_many_tasks_and_its_end_once() -> None:
     lines: list[str] = []
     outages = Outages(lines.append)
-    for _ in range(16):
-        outages.begin("Kafka at k:1 does not answer")
+    for shard in range(16):
+        outages.begin(f"Kafka at k:1 does not answer ({'a' * shard})")
+    outages.begin("Redis at r:1 cannot be reached")
     outages.over()
     outages.over()
-    assert lines == ["Kafka at k:1 does not answer; trying again", "announcing again"]
+    assert lines == [
+        "Kafka at k:1 does not answer (); trying again",
+        "Redis at r:1 cannot be reached; trying again",
+        "announcing again",
+    ]
 
 
 def test_an_outage_long_after_the_last_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,9 +24,7 @@ from profilestream.operations import produce as producing
 
 LISTED_COUNT = 50
 
-dead_letters = typer.Typer(
-    help="Records that were no events: see why, and try them again.", no_args_is_help=True
-)
+dead_letters = typer.Typer(help="Records that were no events: see why, and try them again.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -53,9 +51,7 @@ def produce(
     done = producing.Produced(topic)
     with _opened(file) as (source, name, size), _progress_bar(size) as progress:
         try:
-            asyncio.run(
-                producing.produce(str(chosen.kafka), topic, source, name, check, rate, progress, _tell, done)
-            )
+            asyncio.run(producing.produce(str(chosen.kafka), topic, source, name, check, rate, progress, _tell, done))
         except KeyboardInterrupt:
             _tell(f"stopped: {_events(done.events)} sent to {topic}")
             raise
@@ -77,9 +73,7 @@ def list_(
     """List dead letters: when, why, and where the record stands."""
     chosen = settings(kafka, redis, namespace, needs=("kafka",))
     limit = LISTED_COUNT if count is None and not as_json else count
-    found = asyncio.run(
-        letters.list_dead_letters(str(chosen.kafka), chosen.dead_letters_topic, reason, topic, limit)
-    )
+    found = asyncio.run(letters.list_dead_letters(str(chosen.kafka), chosen.dead_letters_topic, reason, topic, limit))
     if as_json:
         print(msgspec.json.encode(found.letters).decode())
     else:

@@ -128,7 +128,7 @@ class _Reader:
         try:
             ZoneInfo(name)
         except (KeyError, ValueError, OSError):
-            self.problem(("settings", "timezone"), f"unknown time zone `{name}`; write one such as \"Europe/Berlin\"")
+            self.problem(("settings", "timezone"), f'unknown time zone `{name}`; write one such as "Europe/Berlin"')
             return "UTC"
         return name
 
@@ -138,7 +138,9 @@ class _Reader:
         if NAME.match(name):
             self.problem((table, name), f"`{name}` is a word of the language; choose another name")
         else:
-            self.problem((table, name), f"`{name}`: a name is lower-case letters, digits and _, 1 to 64, a letter first")
+            self.problem(
+                (table, name), f"`{name}`: a name is lower-case letters, digits and _, 1 to 64, a letter first"
+            )
         return False
 
     def read_streams(self) -> None:

@@ -66,7 +66,12 @@ class Engine:
     """Definitions compiled. `ids_max` and `ids_ms_max` bound the remembered event ids, `keys_max` the keys of a map."""
 
     def __init__(
-        self, definitions: Definitions, *, ids_max: int = IDS_MAX, ids_ms_max: int = IDS_MS_MAX, keys_max: int = KEYS_MAX
+        self,
+        definitions: Definitions,
+        *,
+        ids_max: int = IDS_MAX,
+        ids_ms_max: int = IDS_MS_MAX,
+        keys_max: int = KEYS_MAX,
     ) -> None:
         self.definitions = definitions
         self._ids_bytes_max = ids_max * _ID_BYTES
@@ -113,7 +118,14 @@ class Engine:
     # What changes a profile
 
     def fold(
-        self, profile: Profile, event: Any, handler: Handler, clock: int, arrival: int, crossings: list[Crossing], cause: Any
+        self,
+        profile: Profile,
+        event: Any,
+        handler: Handler,
+        clock: int,
+        arrival: int,
+        crossings: list[Crossing],
+        cause: Any,
     ) -> bool:
         """Folds one event at the shard's clock, which the event has moved already; False for a duplicate.
 
@@ -236,7 +248,9 @@ class Engine:
     def _handler(self, name: str, bit: int) -> Handler:
         fed = {s.index for s in self.slots.all if name in s.node.stream.types}
         probe = self.index.probe(lambda g: self._reads(g.node, fed))
-        return Handler(name, bit, compile_fold(self.definitions.types[name], self.slots, self._local), probe, _salt(name))
+        return Handler(
+            name, bit, compile_fold(self.definitions.types[name], self.slots, self._local), probe, _salt(name)
+        )
 
     def _reads(self, node: x.Node, slots: set[int]) -> bool:
         return any(self.slots.by_node[a].index in slots for a in x.aggregates(node))
@@ -280,5 +294,3 @@ class Engine:
 def _salt(type_name: str) -> bytes:
     """Makes an id of one type differ from the same id of another."""
     return hashlib.blake2b(type_name.encode(), digest_size=16).digest()
-
-

@@ -85,7 +85,7 @@ def parse_field(name: str, text: FieldText) -> Field:
     if match is None or match["kind"] not in KINDS:
         raise ValueError(
             f"field `{name}`: `{text}` is not a declaration; write a kind ({', '.join(KINDS)}), "
-            "perhaps a range, perhaps `?`: \"int 1..5?\""
+            'perhaps a range, perhaps `?`: "int 1..5?"'
         )
     low, high = (Decimal(match[side]) if match[side] else None for side in ("low", "high"))
     if (low is not None or high is not None) and match["kind"] not in ("int", "number"):

@@ -170,7 +170,22 @@ class Sign:
     integral: bool = True
 
 
-Node = Literal | Field | Fact | Aggregate | Arithmetic | Compare | Contains | Logic | Not | Call | Since | Instant | Elapsed | Sign
+Node = (
+    Literal
+    | Field
+    | Fact
+    | Aggregate
+    | Arithmetic
+    | Compare
+    | Contains
+    | Logic
+    | Not
+    | Call
+    | Since
+    | Instant
+    | Elapsed
+    | Sign
+)
 
 
 def children(node: Node) -> tuple[Node, ...]:

@@ -52,7 +52,10 @@ def _default(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     if "json" in (a, b):
         return x.Call("default", args, "json")
     if a != b and not comparable(a, b):
-        fail(tree, f"default() takes two of one kind, but `{short(tree.args[0])}` is {A[a]} and `{short(tree.args[1])}` {A[b]}")
+        fail(
+            tree,
+            f"default() takes two of one kind, but `{short(tree.args[0])}` is {A[a]} and `{short(tree.args[1])}` {A[b]}",
+        )
     return x.Call("default", args, a, x.is_integral(args[0]) and x.is_integral(args[1]))
 
 
@@ -70,7 +73,9 @@ def _score(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     parser.need(tree.args[0], args[0], ("number", "duration"), "score() takes a number")
     breaks = []
     for argument, node in zip(tree.args[1:], args[1:], strict=True):
-        if not isinstance(node, x.Literal) or not comparable(args[0].kind if args[0].kind != "json" else "number", node.kind):
+        if not isinstance(node, x.Literal) or not comparable(
+            args[0].kind if args[0].kind != "json" else "number", node.kind
+        ):
             fail(argument, "the breaks of score() are numbers that are written out, lowest first")
         breaks.append(node.value)
     if breaks != sorted(breaks):  # type: ignore[type-var]

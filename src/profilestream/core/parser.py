@@ -171,7 +171,9 @@ class Parser:
             try:
                 value = {"+": a.__add__, "-": a.__sub__, "*": a.__mul__, "/": a.__truediv__}[node.op](b)  # type: ignore[union-attr, operator]
                 if value is NotImplemented:
-                    value = {"+": float.__add__, "-": float.__sub__, "*": float.__mul__, "/": float.__truediv__}[node.op](float(a), b)  # type: ignore[arg-type]
+                    value = {"+": float.__add__, "-": float.__sub__, "*": float.__mul__, "/": float.__truediv__}[
+                        node.op
+                    ](float(a), b)  # type: ignore[arg-type]
             except (ZeroDivisionError, OverflowError):
                 return node
             if isinstance(value, float) and not math.isfinite(value):
@@ -276,7 +278,9 @@ class Parser:
                 fail(side, f"arithmetic is on numbers, times and durations, but `{short(side)}` is {A[node.kind]}")
         kind = arithmetic_kind(op, left.kind, right.kind)
         if kind is None:
-            fail(tree, f"{A[left.kind]} {op} {A[right.kind]} has no meaning{arithmetic_hint(op, left.kind, right.kind)}")
+            fail(
+                tree, f"{A[left.kind]} {op} {A[right.kind]} has no meaning{arithmetic_hint(op, left.kind, right.kind)}"
+            )
         return x.Arithmetic(op, left, right, kind, op != "/" and x.is_integral(left) and x.is_integral(right))
 
     def _unary(self, tree: ast.UnaryOp) -> Node:
@@ -311,7 +315,10 @@ class Parser:
         word = _COMPARE[type(op)]
         if {left.kind, right.kind} == {"time", "number"}:
             time, number = (a, b) if left.kind == "time" else (b, a)
-            fail(tree, f"`{short(time)}` is a time and `{short(number)}` a number; compare since({short(time)}) with days(n)")
+            fail(
+                tree,
+                f"`{short(time)}` is a time and `{short(number)}` a number; compare since({short(time)}) with days(n)",
+            )
         if "json" not in (left.kind, right.kind) and not comparable(left.kind, right.kind):
             fail(tree, f"{A[left.kind]} is never compared with {A[right.kind]}: `{short(a)}` {word} `{short(b)}`")
         if word in ("<", "<=", ">", ">=") and {left.kind, right.kind} & {"boolean", "list", "object"}:
@@ -433,7 +440,9 @@ class Parser:
 
     def _value(self, tree: ast.expr, name: str) -> tuple[x.Stream, Node]:
         """An aggregate's value: `stream.field`, or a function of it, such as hour(order.occurred_at)."""
-        found: list[ast.Attribute] = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and self._is_stream(n.value)]
+        found: list[ast.Attribute] = [
+            n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and self._is_stream(n.value)
+        ]
         if not found:
             if self._is_stream(tree):
                 fail(tree, f"{name}() takes a value: {name}({short(tree)}.field)")

@@ -24,7 +24,9 @@ class Profile:
         "positions", "revision", "slots", "tiles", "window_due", "written", "written_due",
     )  # fmt: skip
 
-    def __init__(self, customer_id: str, slots: list[Any], tiles: list[dict[int, Any]], pending: list[dict[int, Any]]) -> None:
+    def __init__(
+        self, customer_id: str, slots: list[Any], tiles: list[dict[int, Any]], pending: list[dict[int, Any]]
+    ) -> None:
         self.customer_id = customer_id
         self.revision = 0
         self.event_time = 0

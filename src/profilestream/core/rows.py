@@ -140,5 +140,3 @@ def _item_leaf(event_type: EventType) -> Callable[[Code, Node], Atom]:
 
 def _nullable(field: Field) -> bool:
     return not field.required and field.default is None
-
-

@@ -58,7 +58,13 @@ class Slots:
         window = None
         if node.over_ms is not None:
             window = Window(
-                len(self.all), len(self.windows), node.over_ms, tile_ms(node.over_ms), node.ago_ms, self._pending, aggregate
+                len(self.all),
+                len(self.windows),
+                node.over_ms,
+                tile_ms(node.over_ms),
+                node.ago_ms,
+                self._pending,
+                aggregate,
             )
             self.windows.append(window)
             self._pending += bool(node.ago_ms)
@@ -69,7 +75,10 @@ class Slots:
     def new_profile(self, customer_id: str) -> Profile:
         """The profile of a customer of whom nothing is known."""
         return Profile(
-            customer_id, [s.aggregate.zero() for s in self.all], [{} for _ in self.windows], [{} for _ in range(self._pending)]
+            customer_id,
+            [s.aggregate.zero() for s in self.all],
+            [{} for _ in self.windows],
+            [{} for _ in range(self._pending)],
         )
 
     def advance(self, profile: Profile, now: int) -> None:

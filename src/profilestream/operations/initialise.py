@@ -69,9 +69,7 @@ async def initialise(
         if not known.by_name:
             await _check_redis_is_new(client, settings)
         decided, topics = await _make_topics(settings, types, shards or _shards(known), report)
-        generation, made = await _make_generation(
-            settings, known, definitions_text, fingerprint, decided.count
-        )
+        generation, made = await _make_generation(settings, known, definitions_text, fingerprint, decided.count)
         copied = await _copy_to_redis(client, settings.namespace, generation)
     finally:
         await client.aclose()

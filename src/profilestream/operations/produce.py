@@ -80,9 +80,7 @@ class LineCheck:
     are. Without, every line may be sent; the key is `customer_id` where the line has a usable one.
     """
 
-    def __init__(
-        self, topic: str, types: Mapping[str, EventType], future_ms_max: int, validate: bool = True
-    ) -> None:
+    def __init__(self, topic: str, types: Mapping[str, EventType], future_ms_max: int, validate: bool = True) -> None:
         by_topic = {t.topic: name for name, t in types.items()}
         if validate and topic not in by_topic:
             raise UsageError(
@@ -153,9 +151,7 @@ async def produce(
     return result
 
 
-async def _check_all(
-    source: BinaryIO, name: str, check: LineCheck, progress: Callable[[Progress], None]
-) -> int:
+async def _check_all(source: BinaryIO, name: str, check: LineCheck, progress: Callable[[Progress], None]) -> int:
     """The number of lines with something in them; raises BadLines for all bad lines at once."""
     bad: list[BadLine] = []
     bad_count = events = done_bytes = 0
@@ -196,9 +192,7 @@ async def _send_all(
                     return
                 customer = check.customer(line)
                 if isinstance(customer, str):
-                    await producer.send(
-                        topic, _encode_key(customer), line, partition=shard_of(customer, partitions)
-                    )
+                    await producer.send(topic, _encode_key(customer), line, partition=shard_of(customer, partitions))
                 elif customer is None:
                     await producer.send(topic, None, line, partition=sent % partitions)
                 else:

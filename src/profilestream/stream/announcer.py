@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerClosed, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, UsageError
 from profilestream.settings import Settings
 from profilestream.store.outbox import OutboxChange, OutboxCommit
+from profilestream.stream.topics import unavailable
 from profilestream.wire.changes import CONTENT_TYPE
 
 # Kafka's `offset.metadata.max.bytes` as brokers have it unless told otherwise.
@@ -29,8 +30,8 @@ _HEADERS = [CONTENT_TYPE]
 _BATCH_BYTES_MAX = 512 * 1024
 _REQUEST_TIMEOUT_MS = 10_000
 _TRANSACTION_TIMEOUT_MS = 20_000
-_OPEN_TIMEOUT_S = 30.0
-_ANNOUNCE_TIMEOUT_S = 15.0
+_OPEN_TIMEOUT_S = 25.0
+_ANNOUNCE_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 2.0
 
 
@@ -222,9 +223,7 @@ async def _limited(settings: Settings, timeout_s: float) -> AsyncIterator[None]:
         async with asyncio.timeout(timeout_s):
             yield
     except TimeoutError as error:
-        raise ServerUnavailable(
-            f"Kafka at {settings.kafka} did not answer within {timeout_s:g} s; is it running and reachable?"
-        ) from error
+        raise unavailable(str(settings.kafka), error) from error
 
 
 def _first_error(producer: AIOKafkaProducer, error: BaseException) -> BaseException:
@@ -245,14 +244,16 @@ async def _close(producer: AIOKafkaProducer) -> None:
     stopping = asyncio.ensure_future(producer.stop())
     await asyncio.wait({stopping}, timeout=_CLOSE_TIMEOUT_S)
     sender = producer._sender.sender_task
+    if not stopping.done():
+        producer._message_accumulator.fail_all(ProducerClosed())  # `stop` waits until these are sent
     for _ in range(20):
-        if sender is None or sender.done():
+        if stopping.done() or sender is None or sender.done():
             break
-        sender.cancel()  # the sender passes each further cancellation on to one of its requests
+        sender.cancel()  # it hands each further cancellation on to one of its requests
         await asyncio.wait({sender}, timeout=0.05)
+    await asyncio.wait({stopping}, timeout=_CLOSE_TIMEOUT_S)
     if not stopping.done():
         stopping.cancel()
-        await asyncio.wait({stopping}, timeout=_CLOSE_TIMEOUT_S)
         await producer.client.close()
     # Read the errors that nobody waits for any more, or Python reports each as never retrieved.
     unsent = [batch for batches in producer._message_accumulator._batches.values() for batch in batches]

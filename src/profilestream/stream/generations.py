@@ -46,9 +46,7 @@ async def publish(kafka: str, topic: str, namespace: str, generation: Generation
     Raises UsageError for a name that is not `[a-z0-9-]+` or is the reserved word `live`.
     """
     if not GENERATION_NAME.match(generation.name) or generation.name == LIVE:
-        raise UsageError(
-            f"`{generation.name}` is no name for a generation; use a-z, 0-9 and -, and not `{LIVE}`"
-        )
+        raise UsageError(f"`{generation.name}` is no name for a generation; use a-z, 0-9 and -, and not `{LIVE}`")
     await _write(kafka, topic, f"{namespace}/{generation.name}", msgspec.json.encode(generation))
 
 

@@ -10,7 +10,7 @@ _LINES_MAX = 100
 
 
 class Outages:
-    """Says that a server is lost once, however many tasks find out, and once that work goes on."""
+    """Says that a server is lost once, however many tasks find out and how, and once that work goes on."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
@@ -18,14 +18,16 @@ class Outages:
         self._told = False
 
     def begin(self, line: str) -> None:
-        """A task lost what `line` names; said unless it was lost within the last minute already."""
+        """A task lost the server that `line` names first ("Kafka at host:port ..."); said unless that one was
+        lost within the last minute already."""
+        server = " ".join(line.split(" ", 3)[:3])
         now = time.monotonic()
-        if now - self._last.get(line, -_QUIET_S) >= _QUIET_S:
+        if now - self._last.get(server, -_QUIET_S) >= _QUIET_S:
             self._report(f"{line}; trying again")
             self._told = True
         if len(self._last) >= _LINES_MAX:
             self._last.clear()
-        self._last[line] = now
+        self._last[server] = now
 
     def over(self) -> None:
         """A task does its work (again)."""

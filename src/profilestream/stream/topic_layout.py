@@ -103,9 +103,7 @@ def decide_shards(existing: Iterable[TopicInfo], asked: int | None) -> Shards:
     return Shards(count, others, reason)
 
 
-def check_existing(
-    plans: Iterable[TopicPlan], found: Mapping[str, TopicInfo | None], changes_topic: str
-) -> None:
+def check_existing(plans: Iterable[TopicPlan], found: Mapping[str, TopicInfo | None], changes_topic: str) -> None:
     """Raises ProfilestreamError, all problems at once, where a topic that exists cannot serve as planned."""
     problems = []
     for plan in plans:

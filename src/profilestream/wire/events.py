@@ -117,7 +117,7 @@ def _decoder(event_type: EventType, struct: type[Event]) -> Decode:
                 if nests_too_deep(value):
                     return TOO_DEEP
             if not value.isascii():
-                pass  # msgspec does not look into the text that it skips
+                value.decode()  # msgspec does not look into the text that it skips
             event = read(value)
             if fill is not None and b"null" in value and not fill(event):
                 return refuse(value)

@@ -33,7 +33,7 @@ def encode_state(profile: Profile, layout: str) -> bytes:
     """The stored part of a profile."""
     state = [
         VERSION, layout, profile.revision, profile.event_time, profile.as_of,
-        profile.slots, profile.tiles, profile.pending, profile.members, profile.ids,
+        profile.slots, _pairs(profile.tiles), _pairs(profile.pending), profile.members, profile.ids,
     ]  # fmt: skip
     try:
         return _encode(state)
@@ -49,7 +49,7 @@ def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
             f"a stored state has layout {layout} (version {version}), the definitions have {engine.slots.layout}; "
             "it was written under other definitions or by another version: see `profilestream status`"
         )
-    profile = Profile(customer_id, slots, tiles, pending)
+    profile = Profile(customer_id, slots, [dict(t) for t in tiles], [dict(t) for t in pending])
     profile.revision = revision
     profile.event_time = event_time
     profile.as_of = as_of
@@ -61,6 +61,11 @@ def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
 def profile_of(customer_id: str, state: bytes | None, engine: Engine) -> Profile:
     """The stored profile of a customer, or a new one; raises StateMismatch as `decode_state` does."""
     return engine.new_profile(customer_id) if state is None else decode_state(state, customer_id, engine)
+
+
+def _pairs(tables: list[dict[int, Any]]) -> list[list[tuple[int, Any]]]:
+    """Tables by tile or time as lists in order: msgspec orders text keys only."""
+    return [sorted(table.items()) for table in tables]
 
 
 def _with_big_integers(value: Any) -> Any:
