@@ -25,7 +25,7 @@ from profilestream.core.profile import Profile
 from profilestream.settings import Settings
 from profilestream.store.commits import Change, Commit, CommitReply, Head, Membership
 from profilestream.store.keys import shard_of
-from profilestream.store.profile_writes import profile_write
+from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
 from profilestream.stream.outward import Outward
 from profilestream.stream.slices import Inbox
@@ -116,6 +116,7 @@ class Updater:
         self._commit = head.commit
         self._sequence = head.sequence
         self._origins = dict(head.origins)
+        self._writer = ProfileWriter(engine)
         self._cache: OrderedDict[str, Profile] = OrderedDict()
         self._cached_max = max(settings.commit_customers_max * 2, settings.cached_profiles_max // shards)
         self._in_flight: deque[tuple[asyncio.Future[CommitReply], Commit, int]] = deque()
@@ -244,7 +245,7 @@ class Updater:
     ) -> None:
         """One commit: everything that the batch changed, and the positions that it reached."""
         crossed = {customer_id for customer_id, _ in crossings}
-        positions = self.inbox.positions
+        positions, write = self.inbox.positions, self._writer.write
         commit = Commit(
             expected=self._commit,
             commit=token_hex(8),
@@ -252,7 +253,7 @@ class Updater:
             clock=None if self.clock == CLOCK_START_MS else self.clock,
             positions=dict(positions),
             origins=origins,
-            profiles=[profile_write(p, self._engine, c in crossed) for c, p in profiles.items()],
+            profiles=[write(p, c in crossed) for c, p in profiles.items()],
             memberships=[
                 Membership(c.segment, customer_id, c.at if c.crossing % 2 else None) for customer_id, c in crossings
             ],

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.integration.emitting import (
+    CLOCK_MS,
     Place,
     crossing_of,
     expected_crossings,
@@ -27,7 +28,10 @@ from tests.integration.emitting import (
 
 from profilestream.emitter import Emitter
 from profilestream.settings import Settings
+from profilestream.store.commits import Change, Commit
 from profilestream.store.outbox import Outbox
+from profilestream.store.pipeline import open_pipeline
+from profilestream.store.shard_store import ShardStore
 from profilestream.stream.announcer import Announcer, Fenced, read_announced_position
 
 SHARDS = 4
@@ -118,6 +122,23 @@ async def test_a_change_becomes_one_record_with_key_header_value_and_a_place_in_
     assert position.commit == waiting[-1].head.commit
     assert await read_announced_position(here.settings, 1) is None
     assert await here.waiting() == 0
+
+
+async def test_what_the_store_commits_is_announced_with_the_heads_position(here: Place) -> None:
+    pipeline = await open_pipeline(str(here.settings.redis), here.keys(1).head)
+    store = ShardStore(pipeline, here.keys(1))
+    await store.load_script()
+    crossing, change, value = here.change("c1-é", "big_spender")
+    entered = Change("c1-é", "big_spender", crossing, "entered" if change == "entered" else "exited", value)
+    await store.send_commit(Commit("", "aa01", 1, CLOCK_MS, {"purchases": 5, "rekeyed": 2}, changes=[entered]))
+    await store.send_commit(Commit("aa01", "aa02", 2, CLOCK_MS + 1, {"purchases": 9, "rekeyed": 2}))
+    await pipeline.close()
+    await Emitter(here.settings).run(until_caught_up=True)
+    await assert_announced_exactly_once_and_in_order(here)
+    position = await read_announced_position(here.settings, 1)
+    assert position is not None
+    assert (position.sequence, position.commit, position.clock) == (1, "aa01", CLOCK_MS)
+    assert position.positions == {"purchases": 5, "rekeyed": 2}
 
 
 async def test_a_kill_in_the_midst_of_twenty_thousand_changes_loses_and_repeats_none(

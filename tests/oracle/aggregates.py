@@ -20,7 +20,9 @@ Valued = list[tuple[Row, Value]]
 class ProfileScope:
     """One customer at one instant: names are traits; each is evaluated once."""
 
-    def __init__(self, definitions: Definitions, history: History, clock_ms: int, now_ms: int | None = None) -> None:
+    def __init__(
+        self, definitions: Definitions, history: History, clock_ms: int, now_ms: int | None = None
+    ) -> None:
         self.definitions = definitions
         self.history = history
         self.clock_ms = clock_ms
@@ -98,7 +100,7 @@ class ProfileScope:
 
 def total(valued: Valued) -> int | float:
     """The exact sum, written as an integer when every value was one."""
-    numbers = [value for _, value in valued if is_number(value)]
+    numbers: list[int] | list[float] = [value for _, value in valued if is_number(value)]
     if all(isinstance(n, int) for n in numbers):
         return sum(numbers)
     return float(sum((exact(n) for n in numbers), Fraction(0)))

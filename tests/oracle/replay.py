@@ -210,13 +210,17 @@ class _Customer:
             if not moving.linear:
                 counters_any_day += moving.day_counters
                 continue
-            now, then = (_difference(evaluate(moving.left, s), evaluate(moving.right, s)) for s in (scope, later))
+            now, then = (
+                _difference(evaluate(moving.left, s), evaluate(moving.right, s)) for s in (scope, later)
+            )
             if now is None or then is None or now == then:
                 continue
             # Linear in time: where the line through both points meets zero, the comparison flips.
             flips_ms = scope.clock_ms - now * PROBE_MS / (then - now)
             if not moving.day_counters:
-                found += range(math.floor(flips_ms) - 1, math.floor(flips_ms) + 3)
+                # A quotient's rounding may put it a little aside; a plain `since` flips there exactly.
+                margin_ms = 0 if abs(then - now) == PROBE_MS else 2
+                found += range(math.floor(flips_ms) - margin_ms, math.floor(flips_ms) + 2 + margin_ms)
             for counted in moving.day_counters:
                 around = (flips_ms + days * DAY_MS for days in (-1, 0, 1))
                 found += [_next_whole_day_ms(evaluate(counted, scope), math.floor(ms)) for ms in around]

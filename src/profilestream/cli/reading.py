@@ -1,5 +1,219 @@
+"""The commands that read: `status`, `profile`, `explain`, `segments`, `members`, `key`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
 import typer
+
+from profilestream.cli import cards, people
+from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.errors import UsageError
+from profilestream.operations import explain as explaining
+from profilestream.operations import segments as listing
+from profilestream.operations.status import ShardStatus, Status, read_status
+from profilestream.store.reader import ProfileReader
+from profilestream.wire.definitions import parse_definitions
+from profilestream.wire.values import encode_value
+
+MEMBERS_SHOWN = 50
+
+CustomerArgument = Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id.")]
+SegmentArgument = Annotated[str, typer.Argument(metavar="SEGMENT", help="The segment's name.")]
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    """Adds the commands in the order in which help shows them."""
+    for command in (status, profile, explain, segments, members, key):
+        app.command()(command)
+
+
+def status(
+    as_json: JsonOption = False,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Show how everything stands: servers, generation, clocks, what is not folded or announced yet."""
+    found = asyncio.run(read_status(settings(kafka, redis, namespace, needs=("redis",))))
+    if as_json:
+        _print_json(_status_object(found))
+    else:
+        cards.show_status(people.console(), found)
+
+
+def profile(
+    customer: CustomerArgument,
+    as_json: JsonOption = False,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Show a customer's profile as readers see it: traits and segments."""
+    address, name = _redis(kafka, redis, namespace)
+    explaining.check_customer(customer)
+    with ProfileReader(address, name) as reader:
+        found = reader.get(customer)
+        generation = reader.generation()
+    if found is None:
+        raise explaining.no_customer(customer, generation)
+    if not as_json:
+        definitions = parse_definitions(generation.definitions, f"generation {generation.name}")
+        cards.show_profile(people.console(), found, definitions)
+        return
+    _print_json(
+        {
+            "customer_id": found.customer_id,
+            "generation": found.generation,
+            "shard": found.shard,
+            "revision": found.revision,
+            "as_of": found.as_of,
+            "traits": found.traits,
+            "segments": found.segments,
+        }
+    )
+
+
+def explain(
+    customer: CustomerArgument,
+    segment: Annotated[
+        str | None, typer.Argument(metavar="[SEGMENT]", help="The segment; without it, traits and all segments.")
+    ] = None,
+    as_json: JsonOption = False,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Say why a customer is in a segment or is not, and when time alone will change that."""
+    address, name = _redis(kafka, redis, namespace)
+    found = explaining.explain(address, name, customer, segment)
+    if as_json:
+        objects = [explaining.explanation_object(customer, e) for e in found.explanations]
+        _print_json(objects if segment is None else objects[0])
+    elif segment is None:
+        cards.show_all(people.console(), found)
+    else:
+        cards.show_explanation(people.console(), found, found.explanations[0])
+
+
+def segments(
+    as_json: JsonOption = False,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """List the segments and how many members each has."""
+    generation, found = listing.count_segments(*_redis(kafka, redis, namespace))
+    if as_json:
+        _print_json([{"name": s.name, "description": s.description, "members": s.members} for s in found])
+        return
+    if not found:
+        print(f"generation {generation.name} has no segments")
+        return
+    rows = people.table("segment", "members", "description", right=("members",))
+    for one in found:
+        rows.add_row(one.name, f"{one.members:,}", people.one_line(one.description) if one.description else "")
+    people.show(people.console(), rows)
+
+
+def members(
+    segment: SegmentArgument,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", metavar="N", min=0, help=f"At most N (for people {MEMBERS_SHOWN}, with --json all)."),
+    ] = None,
+    as_json: JsonOption = False,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """List the members of a segment in the order in which they entered."""
+    address, name = _redis(kafka, redis, namespace)
+    with ProfileReader(address, name) as reader:
+        total = listing.count_members(reader, segment)
+        if as_json:
+            # Piece by piece: a segment may have more members than should be held at once.
+            sys.stdout.write("[")
+            for n, member in enumerate(reader.members(segment, count)):
+                one = encode_value({"customer_id": member.customer_id, "since": member.since}).decode()
+                sys.stdout.write(f",\n{one}" if n else one)
+            sys.stdout.write("]\n")
+            return
+        shown = 0
+        for member in reader.members(segment, MEMBERS_SHOWN if count is None else count):
+            print(f"{member.since}  {member.customer_id}")
+            shown += 1
+    if not total:
+        print(f"{segment} has no members", file=sys.stderr)
+    elif shown < total:
+        print(f"{shown:,} of {people.counted(total, 'member')}; --count shows more", file=sys.stderr)
+
+
+def key(
+    customer: CustomerArgument,
+    as_json: JsonOption = False,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Print the Redis key of a customer's profile: `redis-cli hgetall "$(profilestream key 42)"`."""
+    found = explaining.find_customer(*_redis(kafka, redis, namespace), customer)
+    if not as_json:
+        print(found.profile)
+        return
+    _print_json(
+        {
+            "customer_id": found.customer_id,
+            "generation": found.generation.name,
+            "shard": found.shard,
+            "profile": found.profile,
+        }
+    )
+
+
+def _redis(kafka: str | None, redis: str | None, namespace: str | None) -> tuple[str, str]:
+    """Address and namespace for the commands that need nothing but Redis."""
+    found = settings(kafka, redis, namespace, needs=("redis",))
+    if found.redis is None:
+        raise UsageError("No address of Redis: give --redis, or set PROFILESTREAM_REDIS.")
+    return found.redis, found.namespace
+
+
+def _status_object(found: Status) -> dict[str, Any]:
+    clocks, lag = found.clocks, found.lag_by_topic
+    return {
+        "namespace": found.namespace,
+        "generation": found.generation.name,
+        "definitions": found.generation.fingerprint,
+        "created_at": found.generation.created_at,
+        "shards": found.generation.shards,
+        "clock": explaining.time_text(clocks[-1] if clocks else None),
+        "clock_earliest": explaining.time_text(clocks[0] if clocks else None),
+        "lag": None if lag is None else sum(lag.values()),
+        "lag_by_topic": lag,
+        "outbox": found.outbox,
+        "timers": found.timers,
+        "dead_letters": found.dead_letters,
+        "redis": {"address": found.redis, "version": found.redis_version, "memory_bytes": found.redis_bytes},
+        "kafka": {"address": found.kafka, "problem": found.kafka_problem},
+        "missing_topics": list(found.missing_topics),
+        "by_shard": [_shard_object(shard, found) for shard in found.shards],
+    }
+
+
+def _shard_object(shard: ShardStatus, found: Status) -> dict[str, Any]:
+    return {
+        "shard": shard.number,
+        "clock": explaining.time_text(shard.head.clock),
+        "lag": None if found.kafka_problem else sum((shard.lag or {}).values()),
+        "outbox": shard.outbox,
+        "timers": shard.timers,
+        "next_due": explaining.time_text(shard.next_due),
+        "repair": shard.head.repair,
+    }
+
+
+def _print_json(value: Any) -> None:
+    print(encode_value(value).decode())

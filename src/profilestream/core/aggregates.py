@@ -90,6 +90,10 @@ class Aggregate:
     def value(self, state: State) -> Value:
         raise NotImplementedError
 
+    def canonical(self, state: State) -> State:
+        """The state with what has no order of its own (sets, maps) put in one, so that equal states have equal bytes."""
+        return state
+
     def merge_all(self, states: Iterable[State]) -> State:
         """The merge of any number of states."""
         return reduce(self.merge, states, self.zero())
@@ -316,6 +320,9 @@ class Distinct(Aggregate):
         union = set(a).union(b)
         return union if len(union) <= DISTINCT_EXACT_MAX else self._register(bytes(1 << self._bits), union)
 
+    def canonical(self, state: Any) -> Any:
+        return state if type(state) is bytes else sorted(state)
+
     def value(self, state: Any) -> int:
         return self._estimate(state) if type(state) is bytes else len(state)
 
@@ -405,6 +412,9 @@ class Top(Aggregate):
                 missed += count
         return [counts, missed]
 
+    def canonical(self, state: list[Any]) -> list[Any]:
+        return [dict(sorted(state[0].items())), state[1]]
+
     def value(self, state: list[Any]) -> list[Any]:
         if not state[0]:
             return []
@@ -454,6 +464,9 @@ class ByKey(Aggregate):
             else:
                 missed += 1
         return [states, missed]
+
+    def canonical(self, state: list[Any]) -> list[Any]:
+        return [{key: self.inner.canonical(state[0][key]) for key in sorted(state[0])}, state[1]]
 
     def value(self, state: list[Any]) -> dict[str, Any]:
         inner = self.inner

@@ -124,9 +124,10 @@ class Code:
     def _arithmetic(self, node: x.Arithmetic) -> Atom:
         a, b = self.atom(node.left), self.atom(node.right)
         if node.integral:
-            return self.new(_guard([a, b], f"{a.source} {node.op} {b.source}"), a.nullable or b.nullable)
-        word = self.object(words.arithmetic)
-        return self.new(f"{word}({node.op!r}, {a.source}, {b.source})", True)
+            value = self.new(_guard([a, b], f"{a.source} {node.op} {b.source}"), a.nullable or b.nullable)
+        else:
+            value = self.new(f"{self.object(words.arithmetic)}({node.op!r}, {a.source}, {b.source})", True)
+        return self.new(f"{self.object(words.in_years)}({value.source})", True) if node.kind == "time" else value
 
     def _compare(self, node: x.Compare) -> Atom:
         a, b = self.atom(node.left), self.atom(node.right)

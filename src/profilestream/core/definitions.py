@@ -9,13 +9,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from profilestream.core import expressions as x
 from profilestream.core import linear
+from profilestream.core.aggregates import AGGREGATES
 from profilestream.core.events import BUILT_IN, NAME, EventType
 from profilestream.core.expressions import Kind, Node
 from profilestream.core.parser import Parser
@@ -239,11 +240,22 @@ def _names(texts: tuple[str, str | None]) -> list[str]:
     found: dict[str, None] = {}
     for text in texts:
         if text:
-            tree = ast.parse(text.strip(), mode="eval")
-            names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
+            names = [n for n in _outside_aggregates(ast.parse(text.strip(), mode="eval")) if isinstance(n, ast.Name)]
             for name in sorted(names, key=lambda n: (n.lineno, n.col_offset)):
                 found[name.id] = None
     return list(found)
+
+
+def _outside_aggregates(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those inside aggregates, where names are fields, and the names of functions."""
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            stack += [] if node.func.id in AGGREGATES else node.args
+        else:
+            stack += ast.iter_child_nodes(node)
 
 
 def kind_of_trait(trait: Trait) -> Kind:

@@ -6,18 +6,18 @@ through the segment index; `evaluate` looks at every segment and is what the ind
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from profilestream.core import expressions as x
 from profilestream.core import words
 from profilestream.core.aggregates import KEYS_MAX, ByKey, Top
-from profilestream.core.definitions import Definitions
+from profilestream.core.definitions import Definitions, Trait
 from profilestream.core.index import Index
 from profilestream.core.profile import Profile
-from profilestream.core.readout import Read, compile_read
+from profilestream.core.readout import Difference, Read, compile_difference, compile_read
 from profilestream.core.rows import Fold, compile_fold
 from profilestream.core.slots import Slots
 from profilestream.core.words import NEVER
@@ -90,7 +90,7 @@ class Engine:
         windowed = {s.index for s in self.slots.all if s.window is not None}
         self._probe_clock = self.index.probe(lambda g: g.kind == "time" or self._reads(g.node, windowed))
         self._probe_all = self.index.probe(lambda g: True)
-        self._reads_cache: dict[int, tuple[tuple[str, ...], Read]] = {}
+        self._read_all: Read | None = None
         self._bits = self._trait_bits(windowed)
         self.has_bounded_maps = any(isinstance(s.aggregate, Top | ByKey) for s in self.slots.all)
         self._new_positions, self._new_suspects = self._beginning()
@@ -131,7 +131,7 @@ class Engine:
 
         Whatever fell due at or before the clock happens first. `arrival` is the record's timestamp in ms.
         """
-        hashed = hashlib.blake2b(event.event_id.encode(), digest_size=8, person=handler.salt).digest()
+        hashed = blake2b(handler.salt + event.event_id.encode(), digest_size=8).digest()
         if self._remembers(profile, hashed, arrival):
             return False
         if profile.due <= clock:
@@ -144,7 +144,9 @@ class Engine:
             profile.event_time = event.occurred_at
         profile.as_of = clock
         profile.changed |= handler.bit
-        handler.probe(slots, profile.positions, profile.flips, clock, suspects)
+        # The first event places the profile: what depends on time alone has had no instant set yet.
+        probe = handler.probe if profile.revision > 1 else self._probe_all
+        probe(slots, profile.positions, profile.flips, clock, suspects)
         if suspects:
             self._settle(profile, suspects, clock, crossings, cause)
         self._set_due(profile)
@@ -176,24 +178,29 @@ class Engine:
                 continue
             count = membership[0] + 1 if membership is not None else 1
             members[judge.name] = [count, now]
+            if count == 1 and len(members) > 1:
+                profile.members = members = dict(sorted(members.items()))
             crossings.append(Crossing(judge.name, count, now, self._values(judge, slots, now), cause))
 
     # What is read off a profile
 
-    def changed_traits(self, changed: int) -> tuple[tuple[str, ...], Read]:
-        """The traits that may differ after such changes, and a function that reads their shown values."""
-        known = self._reads_cache.get(changed)
-        if known is None:
-            traits = [t for t in self.definitions.traits if self._bits[t.name] & changed or changed == -1]
-            names = tuple(t.name for t in traits)
-            known = names, compile_read((t.node for t in traits), self.slots, self._local, shown=True)
-            self._reads_cache[changed] = known
-        return known
+    def changed_traits(self, changed: int) -> list[Trait]:
+        """The traits that may differ after such changes (a profile's `changed`); all of them for -1."""
+        return [t for t in self.definitions.traits if changed == -1 or self._bits[t.name] & changed]
+
+    def difference(self, changed: int, encode: Callable[[Any], bytes]) -> Difference:
+        """A function that finds what differs of those traits from what was written; `encode` gives JSON."""
+        places = {t.name: n for n, t in enumerate(self.definitions.traits)}
+        traits = [(t.name, places[t.name], t.node) for t in self.changed_traits(changed)]
+        return compile_difference(traits, self.slots, self._local, encode)
 
     def values(self, profile: Profile) -> dict[str, Any]:
         """Every trait that is there, as readers see it (times as texts)."""
-        names, read = self.changed_traits(-1)
-        return {n: v for n, v in zip(names, read(profile.slots, profile.as_of), strict=True) if v is not None}
+        if self._read_all is None:
+            nodes = [t.node for t in self.definitions.traits]
+            self._read_all = compile_read(nodes, self.slots, self._local, shown=True)
+        shown = self._read_all(profile.slots, profile.as_of)
+        return {t.name: v for t, v in zip(self.definitions.traits, shown, strict=True) if v is not None}
 
     def read(self, nodes: tuple[x.Node, ...], profile: Profile, now: int, shown: bool = False) -> tuple[Any, ...]:
         """The values of expressions at a clock."""
@@ -249,7 +256,7 @@ class Engine:
         fed = {s.index for s in self.slots.all if name in s.node.stream.types}
         probe = self.index.probe(lambda g: self._reads(g.node, fed))
         return Handler(
-            name, bit, compile_fold(self.definitions.types[name], self.slots, self._local), probe, _salt(name)
+            name, bit, compile_fold(self.definitions.types[name], self.slots, self._local), probe, name.encode() + b"\0"
         )
 
     def _reads(self, node: x.Node, slots: set[int]) -> bool:
@@ -289,8 +296,3 @@ class Engine:
             nodes = (self.definitions.by_trait[n].node for n in judge.named)
             judge.values = compile_read(nodes, self.slots, self._local, shown=True)
         return {n: v for n, v in zip(judge.named, judge.values(slots, now), strict=True) if v is not None}
-
-
-def _salt(type_name: str) -> bytes:
-    """Makes an id of one type differ from the same id of another."""
-    return hashlib.blake2b(type_name.encode(), digest_size=16).digest()

@@ -19,12 +19,19 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Literal:
     """A constant: number, string, boolean, or a tuple of them (a list)."""
 
     value: int | float | str | bool | tuple[object, ...]
     kind: Kind
+
+    # By text: to Python (1,) equals (True,), to the language it does not.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Literal) and self.kind == other.kind and repr(self.value) == repr(other.value)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, repr(self.value)))
 
 
 @dataclass(frozen=True, slots=True)

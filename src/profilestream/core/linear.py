@@ -94,7 +94,8 @@ def _whole_days(op: str, since: x.Since, limit: Node) -> Node:
     days = Fraction(limit.value)  # type: ignore[arg-type]
 
     def reached(strict: bool) -> x.Elapsed:
-        return x.Elapsed(since.time, (math.floor(days) + 1 if strict else math.ceil(days)) * DAY_MS)
+        whole = math.floor(days) + 1 if strict else math.ceil(days)
+        return _reached(_Linear(Fraction(1), Fraction(-whole * DAY_MS), ((Fraction(-1), since.time),)), strict=False)
 
     return _by_operator(op, reached)
 

@@ -22,6 +22,7 @@ from profilestream.core.problems import ExpressionError, fail, short, suggestion
 from profilestream.core.vocabulary import (
     BY_ALLOWED,
     DEPTH_MAX,
+    INTEGER_BITS_MAX,
     KIND_OF_FIELD,
     NODES_MAX,
     NUMERIC,
@@ -176,7 +177,7 @@ class Parser:
                     ](float(a), b)  # type: ignore[arg-type]
             except (ZeroDivisionError, OverflowError):
                 return node
-            if isinstance(value, float) and not math.isfinite(value):
+            if not math.isfinite(value) if isinstance(value, float) else value.bit_length() > INTEGER_BITS_MAX:
                 return node
             return x.Literal(value, node.kind)
         return node
@@ -193,6 +194,8 @@ class Parser:
             except UnicodeEncodeError:
                 fail(tree, "a string with half of a surrogate pair cannot equal any text")
             return x.Literal(value, "string")
+        if type(value) is int and value.bit_length() > INTEGER_BITS_MAX:
+            fail(tree, "a number of more than 300 digits; write a smaller one")
         if type(value) is int or (type(value) is float and math.isfinite(value)):
             return x.Literal(value, "number")
         if value is None:

@@ -41,5 +41,5 @@ class Profile:
         self.positions: list[Any] = []
         self.flips: list[int] = []
         self.changed = 0
-        self.written: dict[str, Any] | None = None
+        self.written: list[Any] | None = None
         self.written_due: int | None = None

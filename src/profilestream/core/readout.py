@@ -43,9 +43,11 @@ def compile_read(nodes: Iterable[Node], slots: Slots, local: Local, shown: bool 
     for node in nodes:
         atom = code.atom(node)
         source = atom.source
+        if node.kind == "time" and not isinstance(node, x.Aggregate):
+            source = f"{code.object(words.in_years)}({source})"
         if shown and node.kind == "time":
             source = f"{code.object(_time_shown)}({source})"
-        elif shown and isinstance(node, x.Aggregate) and node.by is not None and node.of == "time":
+        elif shown and _holds_times(node):
             source = f"{code.object(_times_shown)}({source})"
         elif shown and not x.is_integral(node) and node.kind in ("number", "duration", "json"):
             source = f"{code.object(words.finite)}({source})"
@@ -60,3 +62,52 @@ def _time_shown(at_ms: Any) -> str | None:
 
 def _times_shown(times: dict[str, int]) -> dict[str, str]:
     return {key: words.time_text(at_ms) for key, at_ms in times.items()}
+
+
+Difference = Callable[[list[Any], int, list[Any], list[Any], list[str]], None]
+"""(slots, clock, written, fields, removed): appends name and JSON of each value that differs from `written`, which holds
+what was written last by trait; names of values that have become absent go to `removed`."""
+
+
+def compile_difference(
+    traits: Iterable[tuple[str, int, Node]], slots: Slots, local: Local, encode: Callable[[Any], bytes]
+) -> Difference:
+    """One function that compares the values of traits (name, place in `written`, node) with what was written."""
+    code = profile_code(slots, local)
+    text = code.object(encode)
+    time = code.object(words.time_json)
+    finite = code.object(words.finite)
+    for name, place, node in traits:
+        atom = code.atom(node)
+        value, nullable = atom.source, atom.nullable
+        exact = x.is_integral(node)
+        if node.kind in ("list", "object", "json", "boolean"):
+            # Python's == would take true for 1, and a list for the one it was changed from.
+            shown = f"{code.object(_times_shown)}({value})" if _holds_times(node) else f"{finite}({value})"
+            value = code.new(f"None if {shown} is None else {text}({shown})" if nullable else f"{text}({shown})", nullable).source
+            put = value
+        elif node.kind == "time":
+            if not isinstance(node, x.Aggregate):
+                value, nullable = code.new(f"{code.object(words.in_years)}({value})", True).source, True
+            put = f"{time}({value})"
+        elif exact:
+            put = value
+        else:
+            if node.kind != "string":
+                value, nullable = code.new(f"{finite}({value})", True).source, True
+            put = f"{text}({value})"
+        was = f"w[{place}]"
+        with code.block(f"if {value} != {was}:"):
+            if nullable:
+                with code.block(f"if {value} is None:"):
+                    code.line(f"gone.append({name!r})")
+                with code.block("else:"):
+                    code.line(f"f += ({name!r}, {put})")
+            else:
+                code.line(f"f += ({name!r}, {put})")
+            code.line(f"{was} = {value}")
+    return code.function("difference", "s, now, w, f, gone")
+
+
+def _holds_times(node: Node) -> bool:
+    return isinstance(node, x.Aggregate) and node.by is not None and node.of == "time"

@@ -32,6 +32,7 @@ def compile_fold(event_type: EventType, slots: Slots, local: Local) -> Fold:
     if items:
         with code.block("for row, r in enumerate(e.items or ()):"):
             code._leaf = _item_leaf(event_type)
+            code._memo = {}  # a field of the event and one of the item may have the same name
             for condition, group in _by_condition(items):
                 _rows(code, condition, group, "row")
     return code.function(f"fold_{event_type.name}", "p, s, e, now")

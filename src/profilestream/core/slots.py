@@ -51,6 +51,11 @@ class Slots:
         for node in nodes:
             if node not in self.by_node:
                 self._add(node, keys_max)
+        self._unordered = [
+            (s.index, s.window, s.aggregate.canonical)
+            for s in self.all
+            if type(s.aggregate).canonical is not agg.Aggregate.canonical
+        ]
         self.layout = hashlib.sha256(repr([s.node for s in self.all]).encode()).hexdigest()[:8]
 
     def _add(self, node: x.Aggregate, keys_max: int) -> None:
@@ -80,6 +85,23 @@ class Slots:
             [{} for _ in self.windows],
             [{} for _ in range(self._pending)],
         )
+
+    def canonical(self, profile: Profile) -> tuple[list[Any], list[dict[int, Any]], list[dict[int, Any]]]:
+        """Slots, tiles and pending with everything in one order: equal profiles have equal ones.
+
+        Tiles are kept in order as they are made; here only sets and maps are put in order.
+        """
+        if not self._unordered:
+            return profile.slots, profile.tiles, profile.pending
+        slots, tiles, pending = list(profile.slots), list(profile.tiles), list(profile.pending)
+        for index, window, canonical in self._unordered:
+            slots[index] = canonical(slots[index])
+            if window is not None:
+                tiles[window.tiles] = {tile: canonical(state) for tile, state in tiles[window.tiles].items()}
+                if window.ago_ms:
+                    waiting = pending[window.pending]
+                    pending[window.pending] = {at: canonical(state) for at, state in waiting.items()}
+        return slots, tiles, pending
 
     def advance(self, profile: Profile, now: int) -> None:
         """Lets tiles that are too old at `now` go, and events that an `ago` window now sees come."""
@@ -114,7 +136,7 @@ def _admit(profile: Profile, w: Window, tiles: dict[int, Any], seen: int) -> Non
         state = pending.pop(at)
         tile = at // w.tile_ms
         if tile * w.tile_ms > seen - w.span_ms:
-            tiles[tile] = w.aggregate.merge(tiles.get(tile, w.aggregate.zero()), state)
+            _put(tiles, tile, w.aggregate.merge(tiles.get(tile, w.aggregate.zero()), state))
             profile.slots[w.slot] = w.aggregate.merge(profile.slots[w.slot], state)
 
 
@@ -130,7 +152,7 @@ def window_adder(w: Window) -> Callable[[Profile, int, int, Any], None]:
             return
         if at > clock - ago:
             pending = profile.pending[waiting]
-            pending[at] = add(pending[at] if at in pending else zero(), item)
+            _put(pending, at, add(pending[at] if at in pending else zero(), item))
             if at + ago < profile.window_due:
                 profile.window_due = at + ago
             return
@@ -139,11 +161,21 @@ def window_adder(w: Window) -> Callable[[Profile, int, int, Any], None]:
         if tile in tiles:
             tiles[tile] = add(tiles[tile], item)
         else:
-            tiles[tile] = add(zero(), item)
+            _put(tiles, tile, add(zero(), item))
             if start + span + ago < profile.window_due:
                 profile.window_due = start + span + ago
 
     return add_item
+
+
+def _put(table: dict[int, Any], key: int, state: Any) -> None:
+    """Sets a state and keeps the table's keys in order; a late key, which is rare, costs a sort."""
+    late = key not in table and bool(table) and next(reversed(table)) > key
+    table[key] = state
+    if late:
+        entries = sorted(table.items())
+        table.clear()
+        table.update(entries)
 
 
 def _algebra(node: x.Aggregate, keys_max: int) -> agg.Aggregate:

@@ -15,6 +15,7 @@ DEPTH_MAX: Final = 60
 NODES_MAX: Final = 5_000
 WINDOW_MS_MAX: Final = 10 * 365 * DAY_MS
 TOP_SIZE_MAX: Final = 100
+INTEGER_BITS_MAX: Final = 1_000
 
 NUMERIC: Final = ("number", "time", "duration")
 SCALES: Final = {"minutes": MINUTE_MS, "hours": HOUR_MS, "days": DAY_MS}

@@ -14,6 +14,8 @@ from fractions import Fraction
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from profilestream.core.times import TIME_MS_MAX, TIME_MS_MIN, time_text
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NEVER: Final = 1 << 62
 """An instant after every other: no timer."""
@@ -22,10 +24,14 @@ MISSING: Final = object()
 """What an event says of a fact that it does not mention."""
 
 
-def time_text(at_ms: int) -> str:
-    """RFC 3339 in UTC with milliseconds; years 1 to 9999."""
-    moment = EPOCH + timedelta(milliseconds=at_ms)
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+def time_json(at_ms: int) -> str:
+    """The JSON text of a time."""
+    return f'"{time_text(at_ms)}"'
+
+
+def in_years(at_ms: Any) -> int | None:
+    """A computed time, floored to the millisecond; absent outside the years 1 to 9999."""
+    return math.floor(at_ms) if at_ms is not None and TIME_MS_MIN <= at_ms <= TIME_MS_MAX else None
 
 
 def kind_of(value: Any) -> str:
@@ -139,8 +145,10 @@ def score(value: Any, breaks: list[Any]) -> int | None:
 
 
 def after(a: int | None, b: int | None) -> bool:
-    """Whether a exists, and b is absent or earlier."""
-    return a is not None and (b is None or b < a)
+    """Whether a exists, and b is absent or earlier; false for facts that have no order."""
+    if a.__class__ is int and b.__class__ is int:
+        return b < a  # type: ignore[operator]
+    return a is not None and (b is None or ordered("<", b, a) is True)
 
 
 def first_instant(
@@ -180,16 +188,21 @@ def local_words(timezone: str) -> Mapping[str, Callable[[Any], Any]]:
     """hour, weekday and date of a time in a zone; raises ZoneInfoNotFoundError or ValueError for an unknown zone."""
     zone = ZoneInfo(timezone)
 
-    def moment(at_ms: int) -> datetime:
-        return (EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone)
+    def moment(at_ms: Any) -> datetime | None:
+        if number(at_ms) is None:
+            return None
+        try:
+            return (EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone)
+        except OverflowError:  # the first or last hours of the calendar, over the edge in the zone's own time
+            return None
 
     def hour(at_ms: Any) -> int | None:
-        return None if number(at_ms) is None else moment(at_ms).hour
+        return None if (local := moment(at_ms)) is None else local.hour
 
     def weekday(at_ms: Any) -> int | None:
-        return None if number(at_ms) is None else moment(at_ms).weekday()
+        return None if (local := moment(at_ms)) is None else local.weekday()
 
     def date(at_ms: Any) -> str | None:
-        return None if number(at_ms) is None else moment(at_ms).date().isoformat()
+        return None if (local := moment(at_ms)) is None else local.date().isoformat()
 
     return {"hour": hour, "weekday": weekday, "date": date}

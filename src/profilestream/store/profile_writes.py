@@ -8,67 +8,70 @@ import orjson
 
 from ..core.engine import Engine
 from ..core.profile import Profile
-from ..core.words import NEVER
+from ..core.readout import Difference
+from ..core.times import TIME_MS_MAX, time_text
 from ..wire.states import encode_state
-from ..wire.times import format_time
 from ..wire.values import encode_value
 from .commits import ProfileWrite
 
 
-def profile_write(profile: Profile, engine: Engine, members_changed: bool) -> ProfileWrite:
-    """The write that brings Redis from what was written last to the profile; what it says is then remembered.
+class ProfileWriter:
+    """Writes of profiles under one engine's definitions."""
 
-    A profile that was read or made anew has no memory of what was written, so its hash is written whole.
-    """
-    written = profile.written
-    rewrite = written is None
-    if written is None:
-        written = profile.written = {}
-        profile.changed = -1
-        members_changed = bool(profile.members)
-    fields: list[str | bytes] = []
-    removed: list[str] = []
-    names, read = engine.changed_traits(profile.changed)
-    for name, value in zip(names, read(profile.slots, profile.as_of), strict=True):
-        if value is None:
-            if written.pop(name, None) is not None:
-                removed.append(name)
-            continue
-        text = _text(value)
-        if written.get(name) != text:
-            written[name] = text
-            fields += (name, text)
-    if members_changed:
-        fields += ("_segments", segments_text(profile))
-    due = None if profile.due >= NEVER else profile.due
-    fields += (
-        "_revision", b"%d" % profile.revision,
-        "_as_of", format_time(profile.as_of),
-        "_event_time", format_time(profile.event_time),
-    )  # fmt: skip
-    if due is not None:
-        fields += ("_valid_until", format_time(due))
-    elif profile.written_due is not None:
-        removed.append("_valid_until")
-    if engine.has_bounded_maps and (missed := engine.missed(profile)):
-        fields += ("_missed", _text(missed))
-    profile.written_due = due
-    profile.changed = 0
-    return ProfileWrite(profile.customer_id, encode_state(profile, engine.slots.layout), fields, removed, rewrite, due)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._differences: dict[int, Difference] = {}
+        self._nothing = [None] * len(engine.definitions.traits)
+
+    def write(self, profile: Profile, members_changed: bool) -> ProfileWrite:
+        """The write that brings Redis from what was written last to the profile; what it says is then remembered.
+
+        A profile that was read or made anew has no memory of what was written, so its hash is written whole.
+        """
+        written = profile.written
+        rewrite = written is None
+        if written is None:
+            written = profile.written = list(self._nothing)
+            profile.changed = -1
+            profile.written_due = None
+            members_changed = bool(profile.members)
+        difference = self._differences.get(profile.changed)
+        if difference is None:
+            difference = self._differences[profile.changed] = self._engine.difference(profile.changed, _json)
+        fields: list[Any] = [
+            "_revision", profile.revision,
+            "_as_of", time_text(profile.as_of),
+            "_event_time", time_text(profile.event_time),
+        ]  # fmt: skip
+        removed: list[str] = []
+        difference(profile.slots, profile.as_of, written, fields, removed)
+        if members_changed:
+            fields += ("_segments", segments_text(profile))
+        due = None if profile.due > TIME_MS_MAX else profile.due
+        if due != profile.written_due:
+            if due is None:
+                removed.append("_valid_until")
+            else:
+                fields += ("_valid_until", time_text(due))
+            profile.written_due = due
+        if self._engine.has_bounded_maps and (missed := self._engine.missed(profile)):
+            fields += ("_missed", _json(missed))
+        profile.changed = 0
+        return ProfileWrite(profile.customer_id, encode_state(profile, self._engine), fields, removed, rewrite, due)
 
 
 def segments_text(profile: Profile) -> bytes:
     """The JSON of `_segments`: the memberships of now, by name."""
     return orjson.dumps(
         {
-            name: {"since": format_time(since), "crossing": crossing}
-            for name, (crossing, since) in sorted(profile.members.items())
+            name: {"since": time_text(since), "crossing": crossing}
+            for name, (crossing, since) in profile.members.items()
             if crossing % 2
         }
     )
 
 
-def _text(value: Any) -> bytes:
+def _json(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerClosed, ProducerFenced
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, UsageError
@@ -240,24 +240,23 @@ def _first_error(producer: AIOKafkaProducer, error: BaseException) -> BaseExcept
 
 
 async def _close(producer: AIOKafkaProducer) -> None:
-    """Stop in bounded time: aiokafka's own `stop` waits for a lost server, and for good."""
-    stopping = asyncio.ensure_future(producer.stop())
-    await asyncio.wait({stopping}, timeout=_CLOSE_TIMEOUT_S)
+    """Stop at once: aiokafka's own `stop` first sends what is left, and waits for a lost server to take it.
+
+    Nothing is left that counts: `announce` returns only when Kafka has everything.
+    """
+    producer._closed = True
     sender = producer._sender.sender_task
-    if not stopping.done():
-        producer._message_accumulator.fail_all(ProducerClosed())  # `stop` waits until these are sent
     for _ in range(20):
-        if stopping.done() or sender is None or sender.done():
+        if sender is None or sender.done():
             break
         sender.cancel()  # it hands each further cancellation on to one of its requests
         await asyncio.wait({sender}, timeout=0.05)
-    await asyncio.wait({stopping}, timeout=_CLOSE_TIMEOUT_S)
-    if not stopping.done():
-        stopping.cancel()
-        await producer.client.close()
+    closing = asyncio.ensure_future(producer.client.close())
+    await asyncio.wait({closing}, timeout=_CLOSE_TIMEOUT_S)
+    closing.cancel()
     # Read the errors that nobody waits for any more, or Python reports each as never retrieved.
     unsent = [batch for batches in producer._message_accumulator._batches.values() for batch in batches]
-    futures = [stopping, sender, producer._txn_manager._transaction_waiter]
+    futures = [closing, sender, producer._txn_manager._transaction_waiter]
     for future in (*futures, *(batch._drain_waiter for batch in unsent), *(batch.future for batch in unsent)):
         if future is not None and future.done() and not future.cancelled():
             future.exception()

@@ -62,7 +62,7 @@ def parse_definitions(text: str, file: str = "definitions") -> Definitions:
     """The definitions in a text; `file` names it in problems. Raises DefinitionsError."""
     try:
         tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of too many digits
         raise DefinitionsError(file, [_toml_problem(str(error))]) from None
     place = places(text)
     try:

@@ -17,7 +17,7 @@ from profilestream.core.profile import Profile
 VERSION = 1
 _BIG_INTEGER = 1
 
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def _extension(code: int, data: memoryview) -> Any:
@@ -29,12 +29,13 @@ def _extension(code: int, data: memoryview) -> Any:
 _decode = msgspec.msgpack.Decoder(ext_hook=_extension).decode
 
 
-def encode_state(profile: Profile, layout: str) -> bytes:
+def encode_state(profile: Profile, engine: Engine) -> bytes:
     """The stored part of a profile."""
-    state = [
-        VERSION, layout, profile.revision, profile.event_time, profile.as_of,
-        profile.slots, _pairs(profile.tiles), _pairs(profile.pending), profile.members, profile.ids,
-    ]  # fmt: skip
+    slots, tiles, pending = engine.slots.canonical(profile)
+    state = (
+        VERSION, engine.slots.layout, profile.revision, profile.event_time, profile.as_of,
+        slots, tiles, pending, profile.members, profile.ids,
+    )  # fmt: skip
     try:
         return _encode(state)
     except OverflowError:
@@ -49,7 +50,7 @@ def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
             f"a stored state has layout {layout} (version {version}), the definitions have {engine.slots.layout}; "
             "it was written under other definitions or by another version: see `profilestream status`"
         )
-    profile = Profile(customer_id, slots, [dict(t) for t in tiles], [dict(t) for t in pending])
+    profile = Profile(customer_id, slots, tiles, pending)
     profile.revision = revision
     profile.event_time = event_time
     profile.as_of = as_of
@@ -61,11 +62,6 @@ def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
 def profile_of(customer_id: str, state: bytes | None, engine: Engine) -> Profile:
     """The stored profile of a customer, or a new one; raises StateMismatch as `decode_state` does."""
     return engine.new_profile(customer_id) if state is None else decode_state(state, customer_id, engine)
-
-
-def _pairs(tables: list[dict[int, Any]]) -> list[list[tuple[int, Any]]]:
-    """Tables by tile or time as lists in order: msgspec orders text keys only."""
-    return [sorted(table.items()) for table in tables]
 
 
 def _with_big_integers(value: Any) -> Any:

@@ -11,10 +11,11 @@ import re
 from datetime import date
 from typing import Final
 
+from profilestream.core.times import TIME_MS_MAX, TIME_MS_MIN
+from profilestream.core.times import time_text as format_time
+
 DAY_MS: Final = 86_400_000
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
-TIME_MS_MIN: Final = (date.min.toordinal() - _EPOCH_DAY) * DAY_MS
-TIME_MS_MAX: Final = (date.max.toordinal() - _EPOCH_DAY + 1) * DAY_MS - 1
 
 TIME_PATTERN: Final = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -31,6 +32,8 @@ _DAYS_MAX: Final = 20_000
 _CLOCKS_MAX: Final = 100_000
 _RESTS_MAX: Final = 20_000
 _REST_CHARACTERS_MAX: Final = 10
+
+__all__ = ["DAY_MS", "TIME_MS_MAX", "TIME_MS_MIN", "TIME_PATTERN", "format_time", "parse_time"]
 
 _days: dict[str, int] = {}  # "2026-01-31" -> ms; not the first and last days, so that no sum leaves the range
 _clocks: dict[str, int] = {}  # "T09:30:00" -> ms; no leap second
@@ -110,29 +113,3 @@ def _keep(cache: dict[str, int], key: str, value: int, entries_max: int) -> None
     if len(cache) >= entries_max:
         cache.clear()
     cache[key] = value
-
-
-_day_texts: dict[int, str] = {}
-_clock_texts: dict[int, str] = {}
-_MILLISECONDS: Final = tuple(f".{ms:03d}Z" for ms in range(1000))
-
-
-def format_time(time_ms: int) -> str:
-    """RFC 3339 UTC with milliseconds of a time in ms since 1970, e.g. "2026-01-31T09:30:00.000Z".
-
-    Raises ValueError for years outside 1 to 9999.
-    """
-    seconds, ms = divmod(time_ms, 1000)
-    day, second = divmod(seconds, 86_400)
-    try:
-        return _day_texts[day] + _clock_texts[second] + _MILLISECONDS[ms]
-    except KeyError:
-        pass
-    if not TIME_MS_MIN <= time_ms <= TIME_MS_MAX:
-        raise ValueError("a time lies in the years 1 to 9999")
-    if len(_day_texts) >= _DAYS_MAX:
-        _day_texts.clear()
-    _day_texts[day] = date.fromordinal(day + _EPOCH_DAY).isoformat()
-    minute, second_of_minute = divmod(second, 60)
-    _clock_texts[second] = f"T{minute // 60:02d}:{minute % 60:02d}:{second_of_minute:02d}"
-    return _day_texts[day] + _clock_texts[second] + _MILLISECONDS[ms]

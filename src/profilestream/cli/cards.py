@@ -1,0 +1,237 @@
+"""What the reading commands show to a person: a profile, an explanation, how the installation stands."""
+
+from __future__ import annotations
+
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.text import Text
+
+from profilestream.cli import people
+from profilestream.core.definitions import Definitions, Segment, kind_of_trait
+from profilestream.core.explanation import Condition, Explanation
+from profilestream.operations.explain import Explained
+from profilestream.operations.status import ShardStatus, Status
+from profilestream.store.reader import Profile
+from profilestream.wire.times import parse_time
+
+SHARDS_SHOWN: Final = 32
+REASONS_SHOWN: Final = 3
+
+_MARKS: Final = {True: ("✓", "yes", "green"), False: ("✗", "no", "red"), None: ("?", "unknown", "yellow")}
+
+
+# A profile
+
+
+def show_profile(out: Console, profile: Profile, definitions: Definitions) -> None:
+    """The card of one customer; times in the definitions' time zone, seen from the profile's own clock."""
+    zone = ZoneInfo(definitions.timezone)
+    clock = None if profile.as_of is None else parse_time(profile.as_of)
+    out.print(Text.assemble("customer ", (people.printable(profile.customer_id), "bold")))
+    facts = people.table("", "")
+    facts.add_row("generation", f"{profile.generation}, shard {profile.shard}")
+    facts.add_row("events", f"{profile.revision:,}")
+    facts.add_row("as of", people.value(profile.as_of, "time", zone))
+    facts.add_row("newest event", people.value(profile.event_time, "time", zone, clock))
+    until = people.value(profile.valid_until, "time", zone, clock)
+    facts.add_row("valid until", "the next event" if profile.valid_until is None else f"{until}, or the next event")
+    people.show(out, facts)
+    out.print(Text("\ntraits", style="bold"))
+    traits = people.table("", "")
+    for trait in definitions.traits:
+        found = profile.traits.get(trait.name)
+        shown = people.value(found, kind_of_trait(trait), zone, clock)
+        traits.add_row(f"  {trait.name}", Text(shown, style="dim" if found is None else ""))
+    people.show(out, traits)
+    out.print(Text("\nsegments", style="bold"))
+    segments = people.table("", "")
+    for name, membership in profile.segments.items():
+        since = people.value(membership["since"], "time", zone, clock)
+        segments.add_row(f"  {name}", f"since {since}, crossing {membership['crossing']}")
+    if not profile.segments:
+        segments.add_row("  in none", "")
+    people.show(out, segments)
+
+
+# An explanation
+
+
+def show_explanation(out: Console, explained: Explained, explanation: Explanation) -> None:
+    """One segment of one customer: the answer, the conditions with their values, and what time alone will do."""
+    zone = ZoneInfo(explained.definitions.timezone)
+    segment = explained.definitions.by_segment[explanation.segment]
+    out.print(_headline(explained.customer_id, explanation, zone))
+    if segment.description:
+        out.print(people.one_line(segment.description))
+    out.print()
+    for word, text in zip(("enter", "exit"), segment.texts, strict=True):
+        if text:
+            out.print(Text.assemble((f"{word:<6}", "bold"), people.one_line(text)))
+    out.print()
+    rows = people.table("", "", "condition", "value", "threshold", "distance", right=("value", "threshold"))
+    for word, conditions in (("enter", explanation.enter), ("exit", explanation.exit)):
+        for condition in conditions:
+            rows.add_row(
+                word,
+                _mark(out, condition.helps),
+                _condition(condition),
+                people.value(condition.value, condition.kind, zone),
+                people.value(condition.threshold, condition.kind, zone) if condition.threshold is not None else "",
+                _distance(condition),
+            )
+    people.show(out, rows)
+    out.print(f"\n{_time_alone(explanation, zone)}")
+    out.print(Text(f"at the shard's clock, {people.moment(explanation.at, zone)}", style="dim"))
+
+
+def show_all(out: Console, explained: Explained) -> None:
+    """Every trait with its value and its definition, then every segment with the answer and one line why."""
+    zone = ZoneInfo(explained.definitions.timezone)
+    out.print(Text.assemble("customer ", (people.printable(explained.customer_id), "bold")))
+    out.print(Text(f"at the shard's clock, {people.moment(explained.clock, zone)}\n", style="dim"))
+    if explained.definitions.traits:
+        traits = people.table("trait", "value", "definition")
+        for trait in explained.definitions.traits:
+            shown = people.value(explained.traits.get(trait.name), kind_of_trait(trait), zone, explained.clock)
+            traits.add_row(trait.name, shown, Text(people.one_line(trait.text), style="dim"))
+        people.show(out, traits)
+        out.print()
+    if not explained.explanations:
+        out.print("the definitions have no segments")
+        return
+    segments = people.table("segment", "member", "why")
+    for explanation in explained.explanations:
+        segment = explained.definitions.by_segment[explanation.segment]
+        segments.add_row(explanation.segment, _mark(out, explanation.member), why(explanation, segment, zone))
+    people.show(out, segments)
+
+
+def why(explanation: Explanation, segment: Segment, zone: ZoneInfo) -> str:
+    """One line: the conditions that decide, with their values."""
+    if explanation.member and explanation.enters and not explanation.leaves:
+        return f"enter holds: {_reasons(explanation.enter, True, zone)}"
+    if explanation.member:
+        return f"stays, as exit does not hold: {_reasons(explanation.exit, False, zone)}"
+    if not explanation.enters:
+        return f"enter does not hold: {_reasons(explanation.enter, False, zone)}"
+    return f"stays out, as exit holds: {_reasons(explanation.exit, True, zone)}"
+
+
+def _reasons(conditions: tuple[Condition, ...], helps: bool, zone: ZoneInfo) -> str:
+    """The conditions that speak for the answer; unknown is as good as false."""
+    found = [c for c in conditions if (c.helps is True) is helps]
+    shown = [f"{_condition(c)} (is {people.value(c.value, c.kind, zone)})" for c in found[:REASONS_SHOWN]]
+    more = len(found) - len(shown)
+    return "; ".join([*shown, *([f"and {more} more"] if more else [])])
+
+
+def _headline(customer_id: str, explanation: Explanation, zone: ZoneInfo) -> Text:
+    line = Text.assemble("customer ", (people.printable(customer_id), "bold"))
+    if explanation.member and explanation.since is not None:
+        ago = people.relative(explanation.since, explanation.at)
+        line.append(" is in ", style="green").append(explanation.segment, style="bold")
+        line.append(f" since {people.moment(explanation.since, zone)} ({ago}), crossing {explanation.crossing}")
+        return line
+    line.append(" is not in ", style="red").append(explanation.segment, style="bold")
+    line.append(f"; left at crossing {explanation.crossing}" if explanation.crossing else "; never was")
+    return line
+
+
+def _mark(out: Console, answer: bool | None) -> Text:
+    sign, word, style = _MARKS[answer]
+    return Text(sign, style=style) if out.is_terminal else Text(word)
+
+
+def _condition(condition: Condition) -> str:
+    text = people.one_line(condition.text)
+    return f"not {text}" if condition.negated else text
+
+
+def _distance(condition: Condition) -> str:
+    """How far the value is from the threshold, and on which side."""
+    if condition.distance is None:
+        return ""
+    if not condition.distance:
+        return "equal"
+    size = abs(condition.distance)
+    if condition.kind == "time":
+        return f"{people.duration(size)} {'later' if condition.distance > 0 else 'earlier'}"
+    shown = people.duration(size) if condition.kind == "duration" else people.number(size)
+    return f"{shown} {'above' if condition.distance > 0 else 'below'}"
+
+
+def _time_alone(explanation: Explanation, zone: ZoneInfo) -> str:
+    will = "leave" if explanation.member else "enter"
+    if explanation.changes_at is not None:
+        when = people.relative(explanation.changes_at, explanation.at)
+        return f"with no event will {will} at {people.moment(explanation.changes_at, zone)} ({when})"
+    if explanation.looked_until is not None:
+        return f"with no event will not {will} before {people.moment(explanation.looked_until, zone)} at least"
+    return f"with no event will not {will}"
+
+
+# How the installation stands
+
+
+def show_status(out: Console, status: Status) -> None:
+    """Servers, generation, clocks, what waits; then the shards, those with most waiting where there are many."""
+    generation = status.generation
+    rows = people.table("", "")
+    memory = None if status.redis_bytes is None else f"{status.redis_bytes / 1024**2:,.1f} MiB used"
+    rows.add_row("redis", ", ".join(filter(None, (status.redis, status.redis_version, memory))))
+    rows.add_row("kafka", Text(status.kafka_problem or status.kafka or "", style="red" if status.kafka_problem else ""))
+    made = f"definitions {generation.fingerprint}, made {generation.created_at}"
+    rows.add_row("generation", f"{generation.name} ({generation.state}), {generation.shards} shards, {made}")
+    rows.add_row("clock", _clocks(status))
+    rows.add_row("lag", _lag(status))
+    rows.add_row("outbox", f"{people.counted(status.outbox, 'change')} to announce")
+    rows.add_row("timers", f"{people.counted(status.timers, 'customer')} for whom time alone changes something")
+    rows.add_row("dead letters", "unknown" if status.dead_letters is None else f"{status.dead_letters:,}")
+    if status.missing_topics:
+        rows.add_row("no topic", Text(f"{', '.join(status.missing_topics)}; run `profilestream init`", style="red"))
+    people.show(out, rows)
+    shown = status.shards
+    if len(shown) > SHARDS_SHOWN:
+        shown = sorted(sorted(shown, key=_waiting, reverse=True)[:SHARDS_SHOWN], key=lambda shard: shard.number)
+    shards = people.table(
+        "shard", "clock", "lag", "outbox", "timers", "next due", right=("shard", "lag", "outbox", "timers")
+    )
+    utc = ZoneInfo("UTC")
+    for shard in shown:
+        clock, due = shard.head.clock, shard.next_due
+        shards.add_row(
+            str(shard.number),
+            "no event yet" if clock is None else people.moment(clock, utc),
+            "unknown" if status.kafka_problem else f"{sum((shard.lag or {}).values()):,}",
+            f"{shard.outbox:,}",
+            f"{shard.timers:,}",
+            ("" if due is None else people.moment(due, utc)) + (" (under repair)" if shard.head.repair else ""),
+        )
+    out.print()
+    people.show(out, shards)
+    if len(shown) < len(status.shards):
+        out.print(f"the {len(shown)} shards with most waiting of {len(status.shards):,}; --json has all")
+
+
+def _clocks(status: Status) -> str:
+    clocks, utc = status.clocks, ZoneInfo("UTC")
+    if not clocks:
+        return "no shard has had an event"
+    latest = people.moment(clocks[-1], utc)
+    if clocks[0] == clocks[-1]:
+        return latest
+    return f"{latest}; the shard furthest behind by {people.duration(clocks[-1] - clocks[0])}"
+
+
+def _lag(status: Status) -> str:
+    lag = status.lag_by_topic
+    if lag is None:
+        return "unknown while Kafka does not answer" if status.kafka else "unknown without Kafka"
+    behind = ", ".join(f"{topic} {records:,}" for topic, records in lag.items() if records)
+    return people.counted(sum(lag.values()), "record") + (f" ({behind})" if behind else "")
+
+
+def _waiting(shard: ShardStatus) -> int:
+    return sum((shard.lag or {}).values()) + shard.outbox
