@@ -91,6 +91,8 @@ def cli_environment(own_settings: Settings, topic_name: Callable[[str], str]) ->
         "PROFILESTREAM_KAFKA": str(own_settings.kafka),
         "PROFILESTREAM_REDIS": str(own_settings.redis),
         "PROFILESTREAM_NAMESPACE": own_settings.namespace,
+        # The least that every broker allows: a killed process is noticed sooner.
+        "PROFILESTREAM_SESSION_TIMEOUT_MS": "6000",
         **{f"PROFILESTREAM_{name.upper()}": topic for name, topic in _own_topics(topic_name).items()},
     }
 

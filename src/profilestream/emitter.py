@@ -42,8 +42,6 @@ CHANGES_ANNOUNCED = Counter("profilestream_changes_announced_total", "Segment ch
 TRANSACTIONS = Counter("profilestream_announce_transactions_total", "Transactions that announced changes")
 CHANGES_WAITING = Gauge("profilestream_changes_waiting", "Segment changes in the outboxes of all shards")
 
-_SESSION_TIMEOUT_MS = 6_000
-_HEARTBEAT_INTERVAL_MS = 1_500
 _POLL_MS = 1_000
 _GENERATION_CHECK_S = 1.0
 _CAUGHT_UP_CHECK_S = 0.1
@@ -249,8 +247,8 @@ def _consumer(settings: Settings) -> Any:
         enable_auto_commit=False,
         auto_offset_reset="latest",
         partition_assignment_strategy=(RoundRobinPartitionAssignor,),
-        session_timeout_ms=_SESSION_TIMEOUT_MS,
-        heartbeat_interval_ms=_HEARTBEAT_INTERVAL_MS,
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.session_timeout_ms // 4,
         rebalance_timeout_ms=2 * int(RELAY_STOP_S_MAX * 1000),
     )
 

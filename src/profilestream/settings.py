@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     # Times.
     future_ms_max: int = Field(5 * 60 * 1000, ge=0)
     head_check_interval_ms: int = Field(1_000, ge=10)
+    session_timeout_ms: int = Field(10_000, ge=1_000)
     tick_interval_ms: int = Field(200, ge=5)
     lag_report_interval_ms: int = Field(3_000, ge=100)
 

@@ -103,6 +103,7 @@ class Updater:
         self.idle = asyncio.Event()
         self.wake = asyncio.Event()
         self.outbox_changes = 0
+        self.commits_done = 0
         self._store = store
         self._engine = engine
         self._sources = sources
@@ -272,6 +273,7 @@ class Updater:
             if reply.status != "done":
                 raise Conflict
             self.positions = dict(commit.positions)
+            self.commits_done += 1
             self._counters.add(events, len(commit.profiles), len(commit.changes))
             self.outbox_changes = reply.outbox_changes
             self._due = reply.due

@@ -12,7 +12,7 @@ from faust.types import TP
 from redis.exceptions import RedisError
 
 from profilestream.core.engine import Engine
-from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch, StoreRefused
+from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch
 from profilestream.settings import Settings
 from profilestream.store.keys import ShardKeys
 from profilestream.store.metadata import Generation
@@ -89,28 +89,27 @@ class Shard:
     async def _keep_going(self) -> None:
         backoff_s, failures, lost = BACKOFF_S[0], 0, False
         while self.failure is None:
-            before = self._tools.counters.commits
             try:
                 await self._tools.revive_producer()
                 await self._work_from_head()
             except Conflict:
-                lost = False
+                pass
             except (ServerUnavailable, RedisError, OSError) as error:
                 if not lost:
                     self._tools.report(f"shard {self.number}: {_line(error)}; waiting for it")
                 lost = True
             except (LogMismatch, StateMismatch) as error:
                 self._give_up(error)
-            except (StoreRefused, ProfilestreamError) as error:
+            except ProfilestreamError as error:
                 self._tools.report(f"shard {self.number}: {_line(error)}; beginning anew from its head")
             except Exception as error:
-                failures = failures + 1 if self._tools.counters.commits == before else 1
+                failures += 1
                 if failures >= FAILURES_MAX:
                     self._give_up(_bug(self.number, error))
             finally:
+                if self._updater is not None and self._updater.commits_done:
+                    backoff_s, failures, lost = BACKOFF_S[0], 0, False
                 self._updater = None
-            if self._tools.counters.commits != before:
-                backoff_s = BACKOFF_S[0]
             await asyncio.sleep(backoff_s)
             backoff_s = min(BACKOFF_S[1], backoff_s * 2)
 

@@ -207,7 +207,7 @@ class Worker:
         """Shows the status line; returns when stopped, failed, or caught up with `ends`."""
         rekeyed: dict[TP, int] | None = None
         shown = time.monotonic()
-        while not self._stopping.is_set() and not self._broken():
+        while not self._stopping.is_set() and not self._broken(any_shard=ends is not None):
             if time.monotonic() - shown >= self.settings.lag_report_interval_ms / 1000:
                 shown = time.monotonic()
                 await self._show_status()
@@ -225,10 +225,10 @@ class Worker:
                 pass
         self._show(final=True)
 
-    def _broken(self) -> bool:
-        """Whether Faust has crashed, or a shard stands still for good."""
+    def _broken(self, any_shard: bool) -> bool:
+        """Whether Faust has crashed, or all shards (or any of them) stand still for good."""
         stuck = [s.failure for s in self._shards.values() if s.failure is not None]
-        if stuck and all(s.failure is not None for s in self._shards.values()):
+        if stuck and (any_shard or len(stuck) == len(self._shards)):
             self._failed = stuck[0]
         crash = getattr(self._app, "crash_reason", None)
         if crash is not None and self._failed is None:

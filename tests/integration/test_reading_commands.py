@@ -6,12 +6,10 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from secrets import token_hex
 from typing import Any
 
 import pytest
-import redis
 from tests import cdnow
 from tests.conftest import Cli
 
@@ -23,7 +21,7 @@ from profilestream.store.connection import connect
 from profilestream.store.keys import Keys, shard_of
 from profilestream.store.metadata import Generation, set_live, write_generation
 from profilestream.store.pipeline import open_pipeline
-from profilestream.store.profile_writes import profile_write
+from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.events import EventDecoder
@@ -74,6 +72,7 @@ class Shard:
         self.crossings += [(customer_id, crossing) for crossing in mine]
 
     def commit(self) -> Commit:
+        writer = ProfileWriter(self.engine)
         memberships = [Membership(x.segment, c, x.at if x.crossing % 2 else None) for c, x in self.crossings]
         changes = [
             Change(c, x.segment, x.crossing, "entered" if x.crossing % 2 else "exited", b"{}")
@@ -85,7 +84,7 @@ class Shard:
             sequence=1,
             clock=self.clock,
             positions={"purchases": 0},
-            profiles=[profile_write(p, self.engine, bool(p.members)) for p in self.profiles.values()],
+            profiles=[writer.write(p, bool(p.members)) for p in self.profiles.values()],
             memberships=memberships,
             changes=changes,
         )
@@ -128,14 +127,14 @@ def order(customer_id: str, n: int, occurred_at: str, amount: int = 1_000, **fie
 
 @pytest.fixture
 def shop(own_settings: Settings) -> Settings:
-    """All of CDNOW, folded."""
+    """All of CDNOW, folded, in four shards."""
     asyncio.run(store(own_settings, cdnow.DEFINITIONS, cdnow.in_order_of_time(cdnow.purchases())))
     return own_settings
 
 
 @pytest.fixture
 def berlin(own_settings: Settings) -> Settings:
-    """Two customers in one shard, of whom one has waited for as long as the other has gone on."""
+    """Two customers in one shard; the second one's order has moved the clock on, and the first one waits."""
     events = [
         order("zoë 1", 1, "2026-01-01T10:00:00Z", 12_345, channel="web"),
         order("zoë 1", 2, "2026-01-02T12:00:00Z", 2_000, channel="store\x1b[31m"),
@@ -147,3 +146,205 @@ def berlin(own_settings: Settings) -> Settings:
 
 def read(cli: Cli, *words: str) -> Any:
     return json.loads(cli(*words, "--json").stdout)
+
+
+# Programs
+
+
+def test_a_profile_has_exactly_the_fields_of_the_contract(cli: Cli, berlin: Settings) -> None:
+    assert read(cli, "profile", "zoë 1") == {
+        "customer_id": "zoë 1",
+        "generation": "g1",
+        "shard": 0,
+        "revision": 2,
+        "as_of": "2026-01-02T12:00:00.000Z",
+        "traits": {
+            "orders": 2,
+            "spend": 14_345,
+            "last_at": "2026-01-02T12:00:00.000Z",
+            "gap": 26 * 3_600_000,
+            "channels": ["store\x1b[31m", "web"],
+            "by_channel": {"store\x1b[31m": 2_000, "web": 12_345},
+            "vip": True,
+        },
+        "segments": {"regular": {"since": "2026-01-02T12:00:00.000Z", "crossing": 1}},
+    }
+
+
+def test_an_explanation_has_exactly_the_fields_of_the_contract(cli: Cli, berlin: Settings) -> None:
+    regular = read(cli, "explain", "zoë 1", "regular")
+    assert regular == {
+        "customer_id": "zoë 1",
+        "segment": "regular",
+        "member": True,
+        "crossing": 1,
+        "since": "2026-01-02T12:00:00.000Z",
+        "conditions": [
+            {"text": "vip", "holds": True, "value": True, "threshold": None},
+            {"text": "has(refund_at)", "holds": False, "value": None, "threshold": None},
+            {"text": "1 < orders", "holds": True, "value": 1, "threshold": 2},
+            {"text": "orders <= 10", "holds": True, "value": 2, "threshold": 10},
+            {"text": "since(last_at) > days(30)", "holds": False, "value": 1_512_000_000, "threshold": 30 * DAY_MS},
+        ],
+        "changes_at": "2026-02-01T12:00:00.001Z",
+    }
+    both = read(cli, "explain", "zoë 1")
+    assert [one["segment"] for one in both] == ["regular", "big"]
+    assert both[0] == regular
+    assert (both[1]["member"], both[1]["crossing"], both[1]["since"], both[1]["changes_at"]) == (False, 0, None, None)
+
+
+def test_an_explanation_is_for_the_shards_clock_though_no_timer_has_fired_yet(cli: Cli, own_settings: Settings) -> None:
+    events = [
+        order("c", 1, "2026-01-01T00:00:00Z"),
+        order("c", 2, "2026-01-02T00:00:00Z"),
+        order("other", 1, "2026-03-01T00:00:00Z"),
+    ]
+    asyncio.run(store(own_settings, BERLIN, events, shards=1))
+    assert "regular" in read(cli, "profile", "c")["segments"]
+    found = read(cli, "explain", "c", "regular")
+    assert (found["member"], found["crossing"], found["since"], found["changes_at"]) == (False, 2, None, None)
+    assert found["conditions"][-1]["value"] == 58 * DAY_MS
+    assert "left at 2026-02-01 01:00:00.001 CET (27 d 23 h ago), crossing 2" in cli("explain", "c", "regular").stdout
+
+
+def test_segments_and_members_agree_with_every_profile(cli: Cli, shop: Settings) -> None:
+    segments = read(cli, "segments")
+    assert [s["name"] for s in segments] == [
+        "big_spender", "lapsing", "active", "splurged", "careful", "growing", "lost", "veteran",
+    ]  # fmt: skip
+    assert segments[0]["description"] == "Spends a lot now; stays one until spending falls well below"
+    assert segments[1]["description"] == ""
+    members = read(cli, "members", "big_spender")
+    assert len(members) == segments[0]["members"] > 50
+    assert members == sorted(members, key=lambda m: (m["since"], m["customer_id"].encode()))
+    assert set(members[0]) == {"customer_id", "since"}
+    first = read(cli, "profile", members[0]["customer_id"])
+    assert first["segments"]["big_spender"]["since"] == members[0]["since"]
+    assert read(cli, "members", "big_spender", "--count", "3") == members[:3]
+    assert read(cli, "members", "lapsing") == []
+
+
+def test_a_key_is_all_that_redis_cli_needs(cli: Cli, berlin: Settings) -> None:
+    key = cli("key", "zoë 1").stdout
+    assert key == f"{berlin.namespace}:g1:{{0}}:profile:zoë 1\n"
+    assert read(cli, "key", "zoë 1") == {
+        "customer_id": "zoë 1", "generation": "g1", "shard": 0, "profile": key.rstrip("\n"),
+    }  # fmt: skip
+
+
+def test_status_tells_what_waits_though_kafka_is_away(cli: Cli, berlin: Settings) -> None:
+    found = read(cli, "status", "--kafka", "127.0.0.1:1")
+    assert (found["generation"], found["shards"], found["outbox"], found["timers"]) == ("g1", 1, 1, 2)
+    assert found["clock"] == "2026-01-20T00:00:00.000Z"
+    assert found["lag"] is None and "does not answer" in found["kafka"]["problem"]
+    shown = cli("status", "--kafka", "127.0.0.1:1")
+    assert "lag           unknown while Kafka does not answer" in shown.stdout
+    assert shown.stderr == ""
+
+
+def test_status_counts_the_records_that_no_shard_has_folded_yet(cli: Cli, workdir: Any) -> None:
+    (workdir / "definitions.toml").write_text(EMPTY)
+    cli("init", "--definitions", "definitions.toml")
+    before = read(cli, "status")
+    assert before["missing_topics"] == [] and before["dead_letters"] == 0 and before["clock"] is None
+    lines = [json.dumps(order(f"c{n}", 1, "2026-01-01T00:00:00Z")) for n in range(7)]
+    (workdir / "events.jsonl").write_text("\n".join(lines))
+    cli("produce", "purchases", "events.jsonl")
+    after = read(cli, "status")
+    assert after["lag"] - before["lag"] == 7
+    assert after["lag_by_topic"]["purchases"] - before["lag_by_topic"]["purchases"] == 7
+    if all(info == 0 for info in before["lag_by_topic"].values()):
+        assert sum(shard["lag"] for shard in after["by_shard"]) == 7
+
+
+# People
+
+
+def test_a_person_sees_a_card_in_the_shops_own_time(cli: Cli, berlin: Settings) -> None:
+    lines = [" ".join(line.split()) for line in cli("profile", "zoë 1").stdout.splitlines()]
+    assert lines[0] == "customer zoë 1"
+    assert "valid until 2026-02-01 13:00:00.001 CET (in 30 d), or the next event" in lines
+    assert "spend 14,345" in lines
+    assert "gap 1 d 2 h" in lines
+    assert r'channels "store\u001b[31m", web' in lines
+    assert "regular since 2026-01-02 13:00:00 CET (now), crossing 1" in lines
+
+
+def test_a_person_sees_why(cli: Cli, berlin: Settings) -> None:
+    one = cli("explain", "zoë 1", "regular").stdout
+    assert one.startswith("customer zoë 1 is in regular since 2026-01-02 13:00:00 CET (17 d 12 h ago), crossing 1\n")
+    assert "\nCame back\n" in one
+    assert "will leave at 2026-02-01 13:00:00.001 CET (in 12 d 12 h)" in one
+    both = [" ".join(line.split()) for line in cli("explain", "zoë 1").stdout.splitlines()]
+    assert "spend 14,345 sum(purchase.amount_minor)" in both
+    assert "big no enter does not hold: spend >= 1_000_000 (is 14,345)" in both
+
+
+def test_a_person_sees_fifty_members_and_how_many_more(cli: Cli, shop: Settings) -> None:
+    total = next(s["members"] for s in read(cli, "segments") if s["name"] == "growing")
+    some = cli("members", "growing")
+    assert len(some.stdout.splitlines()) == 50
+    assert some.stderr == f"50 of {total:,} members; --count shows more\n"
+    assert len(cli("members", "growing", "--count", "7").stdout.splitlines()) == 7
+    rows = [line.split(maxsplit=2) for line in cli("segments").stdout.splitlines()]
+    assert rows[0] == ["segment", "members", "description"]
+    assert ["growing", f"{total:,}"] in rows
+    assert cli("members", "lapsing").stderr == "lapsing has no members\n"
+
+
+def test_definitions_without_segments_are_said_to_have_none(cli: Cli, own_settings: Settings) -> None:
+    asyncio.run(store(own_settings, EMPTY, [order("c", 1, "2026-01-01T00:00:00Z")]))
+    assert cli("segments").stdout == "generation g1 has no segments\n"
+    assert read(cli, "segments") == [] == read(cli, "explain", "c")
+    assert "the definitions have no segments" in cli("explain", "c").stdout
+    assert "in none" in cli("profile", "c").stdout
+
+
+# What is not there
+
+
+@pytest.mark.parametrize("command", ["profile", "explain", "key"])
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_an_unknown_customer_fails_with_one_line(cli: Cli, berlin: Settings, command: str, form: tuple[str]) -> None:
+    done = cli(command, "nobody", *form, expect=1)
+    assert (done.stdout, done.stderr) == ("", "no customer `nobody` in generation g1\n")
+
+
+@pytest.mark.parametrize("words", [("members", "regulr"), ("explain", "zoë 1", "regulr")])
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_an_unknown_segment_fails_with_the_one_that_was_meant(
+    cli: Cli, berlin: Settings, words: tuple[str, ...], form: tuple[str]
+) -> None:
+    done = cli(*words, *form, expect=1)
+    assert (done.stdout, done.stderr) == ("", "no segment `regulr` in generation g1; did you mean `regular`?\n")
+
+
+@pytest.mark.parametrize(
+    "words", [("profile", "c"), ("explain", "c"), ("key", "c"), ("segments",), ("members", "s"), ("status",)]
+)
+def test_before_init_every_command_says_to_run_it(cli: Cli, namespace: str, words: tuple[str, ...]) -> None:
+    done = cli(*words, expect=1)
+    assert done.stderr == f"namespace `{namespace}` has no live generation; run `profilestream init` first\n"
+
+
+def test_without_an_address_of_redis_it_is_wrong_use_and_a_lost_one_fails(bare_cli: Cli) -> None:
+    assert "--redis" in bare_cli("profile", "c", expect=2).stderr
+    for words in (("profile", "c"), ("explain", "c"), ("segments",), ("status",)):
+        done = bare_cli(*words, "--redis", "redis://127.0.0.1:1", expect=1)
+        assert done.stderr == "Redis at 127.0.0.1:1 cannot be reached; check that it runs and its address\n"
+
+
+def test_a_state_of_other_definitions_is_refused_in_one_line(cli: Cli, own_settings: Settings) -> None:
+    events = [order("c", 1, "2026-01-01T00:00:00Z")]
+    asyncio.run(store(own_settings, BERLIN, events, shards=1))
+
+    async def other() -> None:
+        client = connect(str(own_settings.redis))
+        generation = Generation("g1", 1, EMPTY, "f", "2026-01-31T09:30:00.000Z", "live")
+        await write_generation(client, own_settings.namespace, generation)
+        await client.aclose()
+
+    asyncio.run(other())
+    done = cli("explain", "c", expect=1)
+    assert done.stderr.startswith("a stored state has layout") and done.stderr.count("\n") == 1

@@ -122,21 +122,28 @@ def why(explanation: Explanation, segment: Segment, zone: ZoneInfo) -> str:
 def _reasons(conditions: tuple[Condition, ...], helps: bool, zone: ZoneInfo) -> str:
     """The conditions that speak for the answer; unknown is as good as false."""
     found = [c for c in conditions if (c.helps is True) is helps]
-    shown = [f"{_condition(c)} (is {people.value(c.value, c.kind, zone)})" for c in found[:REASONS_SHOWN]]
+    shown = [_reason(c, zone) for c in found[:REASONS_SHOWN]]
     more = len(found) - len(shown)
     return "; ".join([*shown, *([f"and {more} more"] if more else [])])
 
 
+def _reason(condition: Condition, zone: ZoneInfo) -> str:
+    """A condition with what it found: the values of those sides that are not written out."""
+    sides = zip((condition.value, condition.threshold), condition.varies, strict=True)
+    found = [value for value, varies in sides if varies]
+    shown = ["absent" if value is None else people.value(value, condition.kind, zone) for value in found]
+    return _condition(condition) + (f" (is {' against '.join(shown)})" if shown else "")
+
+
 def _headline(customer_id: str, explanation: Explanation, zone: ZoneInfo) -> Text:
     line = Text.assemble("customer ", (people.printable(customer_id), "bold"))
-    if explanation.member and explanation.since is not None:
-        ago = people.relative(explanation.since, explanation.at)
-        line.append(" is in ", style="green").append(explanation.segment, style="bold")
-        line.append(f" since {people.moment(explanation.since, zone)} ({ago}), crossing {explanation.crossing}")
-        return line
-    line.append(" is not in ", style="red").append(explanation.segment, style="bold")
-    line.append(f"; left at crossing {explanation.crossing}" if explanation.crossing else "; never was")
-    return line
+    line.append(" is in " if explanation.member else " is not in ", style="green" if explanation.member else "red")
+    line.append(explanation.segment, style="bold")
+    if explanation.crossed_at is None:
+        return line.append(" and never was")
+    when = f"{people.moment(explanation.crossed_at, zone)} ({people.relative(explanation.crossed_at, explanation.at)})"
+    line.append(f" since {when}" if explanation.member else f"; left at {when}")
+    return line.append(f", crossing {explanation.crossing}")
 
 
 def _mark(out: Console, answer: bool | None) -> Text:

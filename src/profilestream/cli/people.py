@@ -45,7 +45,7 @@ def show(out: Console, rows: Table) -> None:
         out.print(rows, soft_wrap=False)
         return
     for line in out.render_lines(rows, out.options.update(width=_WIDE), pad=False):
-        print("".join(segment.text for segment in line).rstrip())
+        out.print("".join(segment.text for segment in line).rstrip())
 
 
 def number(value: int | float) -> str:

@@ -19,7 +19,7 @@ from profilestream.core.definitions import Segment
 from profilestream.core.engine import Crossing, Engine
 from profilestream.core.expressions import Kind, Node
 from profilestream.core.profile import Profile
-from profilestream.core.words import NEVER
+from profilestream.core.times import TIME_MS_MAX
 
 STEPS_MAX: Final = 10_000
 """How many due instants are looked at for the next change by time alone."""
@@ -47,6 +47,7 @@ class Condition:
     `holds` is None when unknown. `value` and `threshold` are its left and right side as readers see them (times as
     RFC 3339 text, durations in ms, None where absent or where there is no such side). `distance` is value less
     threshold where both are numbers: in ms for times and durations, of which `kind` (the left side's) tells.
+    `varies` says of value and threshold whether they are the customer's, not written out in the file.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Condition:
     kind: Kind
     negated: bool
     distance: int | float | None
+    varies: tuple[bool, bool]
 
     @property
     def helps(self) -> bool | None:
@@ -67,7 +69,7 @@ class Condition:
 class Explanation:
     """One customer and one segment at the clock `at` (ms).
 
-    `crossing` is the number of the last crossing, 0 without one; `since` (ms) is there for a member. `enters` and
+    `crossing` is the number of the last crossing and `crossed_at` its time (ms); 0 and None without one. `enters` and
     `leaves` say whether `enter` and `exit` hold (without `exit`: whether `enter` does not). `changes_at` (ms) is
     when time alone next changes the membership. None: it does not, if `looked_until` is None too; else the search
     was ended at that instant by its limit.
@@ -77,13 +79,18 @@ class Explanation:
     at: int
     member: bool
     crossing: int
-    since: int | None
+    crossed_at: int | None
     enters: bool
     leaves: bool
     enter: tuple[Condition, ...]
     exit: tuple[Condition, ...]
     changes_at: int | None
     looked_until: int | None = None
+
+    @property
+    def since(self) -> int | None:
+        """When a member entered (ms)."""
+        return self.crossed_at if self.member else None
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -128,8 +135,7 @@ def leaves(text: str, node: Node) -> list[Leaf]:
 def _explain(
     engine: Engine, profile: Profile, segment: Segment, clock: int, changes_at: int | None, looked_until: int | None
 ) -> Explanation:
-    crossing, since = profile.members.get(segment.name, (0, 0))
-    member = crossing % 2 == 1
+    crossing, crossed_at = profile.members.get(segment.name, (0, None))
     enter, leave = (
         leaves(text, node) if text and node is not None else []
         for text, node in zip(segment.texts, segment.conditions, strict=True)
@@ -140,9 +146,9 @@ def _explain(
     return Explanation(
         segment=segment.name,
         at=clock,
-        member=member,
+        member=crossing % 2 == 1,
         crossing=crossing,
-        since=since if member else None,
+        crossed_at=crossed_at,
         enters=holds[0],
         leaves=holds[1] if len(holds) > 1 else not holds[0],
         enter=conditions[: len(enter)],
@@ -168,6 +174,7 @@ def _conditions(engine: Engine, profile: Profile, found: list[Leaf], clock: int)
             kind=leaf.left.kind,
             negated=leaf.negated,
             distance=None if leaf.right is None else words.arithmetic("-", raw[2 * i], raw[2 * i + 1]),
+            varies=(not isinstance(leaf.left, x.Literal), not isinstance(leaf.right, x.Literal | None)),
         )
         for i, leaf in enumerate(found)
     )
@@ -183,14 +190,14 @@ def _first_changes(
     changes: dict[str, int] = {}
     crossings: list[Crossing] = []
     for _ in range(steps_max):
-        if profile.due >= NEVER or len(changes) == len(names):
+        if profile.due > TIME_MS_MAX or len(changes) == len(names):
             return changes, None
         engine.advance(profile, profile.due, crossings)
         for crossing in crossings:
             if crossing.segment in names:
                 changes.setdefault(crossing.segment, crossing.at)
         crossings.clear()
-    return changes, None if profile.due >= NEVER else profile.as_of
+    return changes, None if profile.due > TIME_MS_MAX else profile.as_of
 
 
 class _Source:

@@ -101,9 +101,11 @@ class Parser:
         self._depth = self._nodes = 0
         try:
             return read(ast.parse(text.strip(), mode="eval").body)
+        except ExpressionError as error:
+            raise _placed(text, error.message, error.line, _characters(text, error.line, error.column)) from None
         except SyntaxError as error:
             line, column = (error.lineno or 1) - 1, (error.offset or 1) - 1
-            raise ExpressionError(f"not an expression: {error.msg}", line, max(column, 0)) from None
+            raise _placed(text, f"not an expression: {error.msg}", line, max(column, 0)) from None
         except (RecursionError, MemoryError):
             raise ExpressionError("nested too deeply; use traits for its parts") from None
         except (ValueError, UnicodeError):
@@ -416,8 +418,7 @@ class Parser:
             base = self._stream(tree.value)
             with self._rows_of(base):
                 condition = self._condition(tree.slice)
-            both = condition if base.condition is None else x.Logic("and", (base.condition, condition))
-            return x.Stream(base.types, base.items, both)
+            return x.Stream(base.types, base.items, _both(base.condition, condition))
         if not isinstance(tree, ast.Name):
             fail(tree, f"`{short(tree)}` is not a stream; write a type or a stream's name, such as `purchase`")
         name = tree.id
@@ -529,6 +530,29 @@ class Parser:
         if length > WINDOW_MS_MAX:
             fail(tree, f"{clause}= is at most '10y'")
         return length
+
+
+def _characters(text: str, line: int, column_bytes: int) -> int:
+    """The column of a parsed node in characters; `ast` counts bytes of UTF-8."""
+    lines = text.strip().split("\n")
+    start = lines[line].encode()[:column_bytes] if line < len(lines) else b""
+    return len(start.decode(errors="ignore"))
+
+
+def _placed(text: str, message: str, line: int, column: int) -> ExpressionError:
+    """An error whose place counts the blanks before the expression too."""
+    blank = text[: len(text) - len(text.lstrip())]
+    if line == 0:
+        column += len(blank) - (blank.rfind("\n") + 1)
+    return ExpressionError(message, line + blank.count("\n"), column)
+
+
+def _both(before: Node | None, condition: Node) -> Node:
+    """Two conditions on one stream, side by side: any number of them stands no deeper than two."""
+    if before is None:
+        return condition
+    parts = before.items if isinstance(before, x.Logic) and before.op == "and" else (before,)
+    return x.Logic("and", (*parts, condition))
 
 
 class _Rows(ast.NodeTransformer):

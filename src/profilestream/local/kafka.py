@@ -52,6 +52,7 @@ auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 # After a crash the node is let in again when the session of its predecessor has passed.
 broker.session.timeout.ms=3000
+group.min.session.timeout.ms=1000
 broker.heartbeat.interval.ms=500
 message.max.bytes=2097152
 replica.fetch.max.bytes=2097152

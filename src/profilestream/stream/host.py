@@ -15,7 +15,6 @@ from profilestream.stream.slices import Slice
 from profilestream.stream.transport import Places, SliceScheduler, SliceTransport, Untouched
 
 SLICES_WAITING_MAX = 4
-SESSION_TIMEOUT_S = 10.0
 
 Take = Callable[[Slice], Awaitable[None]]
 Revoked = Callable[[set[TP]], Awaitable[None]]
@@ -36,8 +35,8 @@ def host(settings: Settings, group: str, topics: Iterable[str], places: Places, 
         ConsumerScheduler=SliceScheduler,
         stream_buffer_maxsize=SLICES_WAITING_MAX,
         stream_wait_empty=False,
-        broker_session_timeout=SESSION_TIMEOUT_S,
-        broker_heartbeat_interval=SESSION_TIMEOUT_S / 4,
+        broker_session_timeout=settings.session_timeout_ms / 1000,
+        broker_heartbeat_interval=settings.session_timeout_ms / 4000,
         broker_commit_interval=3.0,
         producer_acks=1,
         topic_disable_leader=True,

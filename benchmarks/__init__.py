@@ -1,0 +1,1 @@
+"""Measurements against real servers; `docs/benchmarks.md` says how to run them and what came out."""

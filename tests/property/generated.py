@@ -1,0 +1,243 @@
+"""Strategies for events and definitions: arbitrary ones, that stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from tests.property.shard import DAY, HOUR, MINUTE, T0, definitions_text
+
+WINDOWS = ("15m", "1h", "24h", "7d", "30d", "90d", "1y")
+AGO = {"15m": "15m", "1h": "1h", "24h": "48h", "7d": "7d", "30d": "30d", "90d": "90d", "1y": "70d"}
+WORDS = ("a", "b", "shoes", "")
+FACTS = ("n", "w", "j")
+
+words = st.sampled_from(WORDS)
+offsets = st.one_of(
+    st.integers(0, 5),
+    st.builds(
+        lambda n, unit, d: n * unit + d, st.integers(0, 40), st.sampled_from((MINUTE, HOUR, DAY)), st.integers(-1, 1)
+    ),
+    st.integers(0, 500 * DAY),
+)
+"""Milliseconds after T0: near another, on the edges of tiles and durations, anywhere."""
+
+times = offsets.map(lambda ms: T0 + ms)
+
+facts = st.one_of(
+    st.integers(-3, 12),
+    st.sampled_from((0.5, 2.0, -1.25, 10**20)),
+    st.booleans(),
+    words,
+    st.lists(st.integers(0, 2) | words, max_size=3),
+    st.dictionaries(words, st.integers(0, 2), max_size=2),
+    st.none(),
+)
+"""JSON of any kind."""
+
+
+def _fields(draw: st.DrawFn, kind: str) -> dict[str, Any]:
+    if kind == "purchase":
+        item = st.fixed_dictionaries(
+            {},
+            optional={"category": words, "quantity": st.integers(1, 3), "unit_price_minor": st.integers(0, 50)},
+        )
+        return draw(
+            st.fixed_dictionaries(
+                {"amount_minor": st.integers(0, 120) | st.just(2**62)},
+                optional={
+                    "kind": st.sampled_from(("order", "refund")), "channel": words, "items": st.lists(item, max_size=3),
+                },
+            )
+        )  # fmt: skip
+    if kind == "browsing":
+        return draw(st.fixed_dictionaries({"kind": st.sampled_from(("page_view", "search"))}, optional={"sku": words}))
+    if kind == "support":
+        moods = st.sampled_from((0.1, -0.3, 0.25, 1, 0))
+        return draw(st.fixed_dictionaries({"kind": st.just("rated")}, optional={"sentiment": moods}))
+    return draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "set": st.dictionaries(st.sampled_from(FACTS), facts, max_size=3),
+                "unset": st.lists(st.sampled_from(FACTS), max_size=1),
+            },
+        )
+    )
+
+
+@st.composite
+def event_lists(draw: st.DrawFn, max_size: int = 12, customers: int = 1) -> list[dict[str, Any]]:
+    """Events of several types, in any order of time, each with an id of its own."""
+    events = []
+    for n in range(draw(st.integers(1, max_size))):
+        kind = draw(st.sampled_from(("purchase", "purchase", "browsing", "support", "attributes")))
+        customer = "c" if customers == 1 else f"c{draw(st.integers(1, customers))}"
+        # Ids against the order of arrival, so that they decide ties.
+        events.append(
+            {"type": kind, "event_id": f"e{97 * n % 100:02d}", "customer_id": customer, "occurred_at": draw(times)}
+            | _fields(draw, kind)
+        )
+    return events
+
+
+# Definitions
+
+ROWS = ("purchase", "order", "browsing", "support", "event", "purchase[channel == 'a']", "item[category != 'b']")
+NUMBERS = (
+    "order.amount_minor", "purchase.amount_minor", "item.amount_minor", "item.quantity", "support.sentiment",
+)  # fmt: skip
+STRINGS = ("browsing.sku", "item.category", "purchase.channel")
+TIMES = ("purchase.occurred_at", "browsing.occurred_at", "event.occurred_at")
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> str:
+    """`, over=...`, with or without `ago=`, or nothing."""
+    if draw(st.booleans()):
+        return ""
+    over = draw(st.sampled_from(WINDOWS))
+    return f", over='{over}'" + (f", ago='{AGO[over]}'" if draw(st.integers(0, 3)) == 0 else "")
+
+
+@st.composite
+def time_texts(draw: st.DrawFn) -> str:
+    """An expression for a time."""
+    verb = draw(st.sampled_from(("last", "last", "first", "max", "min")))
+    text = f"{verb}({draw(st.sampled_from(TIMES))}{draw(windows())})"
+    return text + draw(st.sampled_from(("", "", "", " + days(2)", " - hours(1)", " + mean_gap(purchase)")))
+
+
+@st.composite
+def number_texts(draw: st.DrawFn, depth: int = 1) -> str:
+    """An expression for a number."""
+    kinds = ["count", "sum", "mean", "distinct", "by", "first", "hour"]
+    kind = draw(st.sampled_from(kinds + (["of_two", "of_two", "default", "score", "minus"] if depth else [])))
+    window = draw(windows())
+    below = number_texts(depth=depth - 1)
+    match kind:
+        case "count":
+            return f"count({draw(st.sampled_from(ROWS))}{window})"
+        case "sum" | "mean" | "first":
+            verb = draw(st.sampled_from(("min", "max", "first", "last"))) if kind == "first" else kind
+            return f"{verb}({draw(st.sampled_from(NUMBERS))}{window})"
+        case "distinct":
+            return f"distinct({draw(st.sampled_from(STRINGS))}{window})"
+        case "by":
+            return f"sum(item.amount_minor, by=category{window})['shoes']"
+        case "hour":
+            return f"{draw(st.sampled_from(('hour', 'weekday')))}({draw(time_texts())})"
+        case "of_two":
+            return f"({draw(below)} {draw(st.sampled_from('+-*/'))} {draw(below)})"
+        case "default":
+            return f"default({draw(below)}, {draw(st.integers(0, 9))})"
+        case "score":
+            return f"score({draw(below)}, 1, 2, 50)"
+        case _:
+            return f"-{draw(below)}"
+
+
+CONSTANTS = ("0", "1", "2", "3", "10", "0.5", "100", "2.0")
+OPERATORS = ("<", "<=", ">", ">=", "==", "!=")
+operators = st.sampled_from(OPERATORS)
+durations = st.builds(
+    lambda word, n: f"{word}({n})", st.sampled_from(("minutes", "hours", "days")), st.integers(-1, 30)
+)
+
+
+@st.composite
+def comparisons(draw: st.DrawFn, traits: tuple[str, ...], json_kinds: bool) -> str:
+    """One condition without and, or, not. `json_kinds` adds what the contract leaves open for facts of any kind."""
+    kinds = [
+        "constant", "constant", "two", "chain", "since", "since", "since_more", "days_since", "string", "word", "has",
+        "after", "fact", "fact", "flag", "facts", "default_fact", "in_fact",
+    ]  # fmt: skip
+    kind = draw(st.sampled_from(kinds + (["fact_in", "since_fact", "after_facts", "fact_time"] if json_kinds else [])))
+    number = number_texts() | st.sampled_from(traits)
+    op, time, fact = draw(operators), draw(time_texts()), f"latest(attributes.{draw(st.sampled_from(FACTS))})"
+    match kind:
+        case "constant":
+            sides = [draw(number), draw(st.sampled_from(CONSTANTS))]
+            return f" {op} ".join(draw(st.permutations(sides)))
+        case "two":
+            return f"{draw(number)} {op} {draw(number)}"
+        case "chain":
+            return f"1 {op} {draw(number)} {draw(operators)} 5"
+        case "since":
+            return f"since({time}) {op} {draw(durations)}"
+        case "since_more":
+            more = draw(
+                st.sampled_from(("mean_gap(purchase)", "mean_gap(purchase) * 1.5", "days(1) - hours(30)", "since(T)"))
+            )
+            if more == "since(T)":
+                return f"since({time}) * 2 - since({draw(time_texts())}) / 2 {op} {draw(durations)}"
+            return f"since({time}) + {more} {op} {draw(durations)}"
+        case "days_since":
+            return f"days_since({time}) {op} {draw(st.sampled_from(('0', '1', '2.5', '30', '-1')))}"
+        case "string":
+            string = f"last({draw(st.sampled_from(STRINGS))}{draw(windows())})"
+            return f"{string} {op} '{draw(words)}'"
+        case "word":
+            return f"lower(first({draw(st.sampled_from(STRINGS))})) {draw(st.sampled_from(('in', 'not in')))} ['a', '']"
+        case "has":
+            return f"has({draw(st.sampled_from((fact, time)))})"
+        case "after":
+            return f"after({time}, {draw(time_texts())})"
+        case "fact":
+            constant = draw(st.sampled_from(("1", "0.5", "'a'", "True", "False", *CONSTANTS)))
+            equality = draw(st.sampled_from(("==", "!=")))
+            return f"{fact} {equality if constant in ('True', 'False') else op} {constant}"
+        case "facts":
+            return f"{fact} {op} latest(attributes.n)"
+        case "flag":
+            return fact
+        case "default_fact":
+            return f"default({fact}, {draw(st.sampled_from(('3', 'True', repr('a'))))}) {op} 3"
+        case "in_fact":
+            return f"'a' in {fact}['shoes']"
+        case "fact_in":
+            return f"{fact} {draw(st.sampled_from(('in', 'not in')))} {draw(st.sampled_from(('[1]', '[True]', '[0, 2]')))}"
+        case "since_fact":
+            function = draw(st.sampled_from(("since({}) > days(1)", "days_since({}) >= 2", "has({})")))
+            return function.format(draw(st.sampled_from((fact, f"default({fact}, 0)"))))
+        case "after_facts":
+            return f"after({fact}, latest(attributes.n))"
+        case _:
+            return f"{fact} {op} last(purchase.occurred_at)"
+
+
+@st.composite
+def conditions(draw: st.DrawFn, traits: tuple[str, ...], json_kinds: bool = True, depth: int = 2) -> str:
+    """A condition of and, or and not."""
+    if depth == 0 or draw(st.integers(0, 2)) == 0:
+        return draw(comparisons(traits, json_kinds))
+    below = conditions(traits, json_kinds, depth - 1)
+    if draw(st.integers(0, 3)) == 0:
+        return f"not ({draw(below)})"
+    return f"({draw(below)}) {draw(st.sampled_from(('and', 'or')))} ({draw(below)})"
+
+
+SHOWN = (
+    "top(browsing.sku, 2{w})", "count(event, by=kind{w})", "mean_gap(purchase{w})", "latest(attributes.j{w})",
+    "sum(purchase.amount_minor, by=channel{w})", "last(item.category{w})", "distinct(date(event.occurred_at){w})",
+    "max(item.amount_minor, by=category{w})", "last(purchase.occurred_at{w}) - first(purchase.occurred_at)",
+    "date(last(event.occurred_at{w}))", "min(browsing.occurred_at, by=sku{w})", "len(top(item.category, 3{w}))",
+    "mean(support.sentiment{w})", "sum(support.sentiment{w})", "first(purchase.channel{w})",
+)  # fmt: skip
+
+
+@st.composite
+def definition_texts(draw: st.DrawFn, json_kinds: bool = True, segments_max: int = 4) -> str:
+    """A definitions file."""
+    numbers = {f"n{i}": draw(number_texts()) for i in range(draw(st.integers(1, 3)))}
+    numbers["built"] = f"n0 {draw(st.sampled_from('+-/'))} 2"
+    shown = {
+        f"s{i}": draw(st.sampled_from(SHOWN)).format(w=draw(windows())) for i in range(draw(st.integers(0, 3)))
+    }
+    names = tuple(numbers)
+    segments: dict[str, str | tuple[str, str]] = {}
+    for i in range(draw(st.integers(1, segments_max))):
+        enter = draw(conditions(names, json_kinds))
+        segments[f"g{i}"] = (enter, draw(conditions(names, json_kinds))) if draw(st.integers(0, 2)) == 0 else enter
+    zone = draw(st.sampled_from(("", "Europe/Berlin", "America/New_York")))
+    return definitions_text(numbers | shown, segments, {"order": "purchase[kind == 'order']"}, zone)

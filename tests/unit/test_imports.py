@@ -1,0 +1,106 @@
+"""Imports point one way, and each part knows only what it may. Every file is read, none is run."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import profilestream
+
+ROOT = Path(profilestream.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+LAYERS = {
+    "core": 0, "wire": 1, "store": 2, "stream": 2, "updater": 3, "worker": 3, "work": 3, "emitter": 3,
+    "operations": 4, "cli": 5,
+}  # fmt: skip
+"""cli -> operations -> (updater, worker, work, emitter) -> stream, store -> wire -> core."""
+
+
+def part_of(file: Path) -> str:
+    """The package or single module of the library that a file belongs to: `core`, `updater`."""
+    first = file.relative_to(ROOT).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(file: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it, by its absolute name."""
+    package = ["profilestream", *file.relative_to(ROOT).parts[:-1]]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from package import name`: the name may be a module, and it is the module that counts.
+            found |= {f"{module}.{alias.name}" if _is_package(module) else module for alias in node.names}
+    return found
+
+
+def _is_package(module: str) -> bool:
+    head, *rest = module.split(".")
+    return head == "profilestream" and ROOT.joinpath(*rest).is_dir()
+
+
+def own_parts(file: Path) -> set[str]:
+    """The parts of the library that a file imports, its own among them."""
+    return {name.split(".")[1] for name in imports(file) if name.startswith("profilestream.")}
+
+
+def test_imports_are_found_in_every_form() -> None:
+    assert len(FILES) > 50
+    assert "profilestream.core.parser" in imports(ROOT / "core" / "functions.py")  # under TYPE_CHECKING
+    relative = [f for f in FILES if "from ..core" in f.read_text(encoding="utf-8")]
+    assert all("core" in own_parts(file) for file in relative)
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if part_of(f) in LAYERS], ids=lambda f: str(f.relative_to(ROOT)))
+def test_a_file_imports_only_from_its_own_layer_or_below(file: Path) -> None:
+    part = part_of(file)
+    above = {p for p in own_parts(file) if LAYERS.get(p, -1) > LAYERS[part]}
+    assert not above, f"{part} reaches up to {', '.join(sorted(above))}"
+
+
+def test_every_part_of_the_library_has_a_layer_or_stands_beside_them() -> None:
+    assert {part_of(f) for f in FILES} - LAYERS.keys() <= {"__init__", "settings", "local"}
+
+
+def test_the_core_imports_only_the_standard_library_and_msgspec() -> None:
+    for file in FILES:
+        if part_of(file) == "core":
+            roots = {name.split(".")[0] for name in imports(file)}
+            assert roots <= {*sys.stdlib_module_names, "msgspec", "profilestream"}, file.name
+            assert own_parts(file) <= {"core"}, file.name
+
+
+def test_the_core_reads_no_clock_and_does_no_input_or_output() -> None:
+    outside = {"time", "asyncio", "socket", "logging", "os", "io", "pathlib", "random", "secrets", "threading"}
+    for file in FILES:
+        if part_of(file) == "core":
+            assert not outside & imports(file), file.name
+
+
+def test_neither_of_store_and_stream_goes_round_in_a_circle_through_the_other() -> None:
+    reached = {part: {p for f in FILES if part_of(f) == part for p in own_parts(f)} for part in ("store", "stream")}
+    assert "stream" not in reached["store"]
+
+
+def test_only_the_command_line_imports_local_servers_and_these_know_the_errors_alone() -> None:
+    for file in FILES:
+        if part_of(file) not in ("cli", "local"):
+            assert "local" not in own_parts(file), file.name
+        if part_of(file) == "local":
+            own = {name for name in imports(file) if name.startswith("profilestream.")}
+            assert {n for n in own if not n.startswith("profilestream.local")} <= {"profilestream.core.errors"}
+
+
+def test_settings_are_known_from_store_and_stream_upwards_only() -> None:
+    for file in FILES:
+        if part_of(file) in ("core", "wire", "local"):
+            assert "settings" not in own_parts(file), file.name
+        if part_of(file) == "settings":
+            assert own_parts(file) <= {"core"}
