@@ -196,7 +196,9 @@ def comparisons(draw: st.DrawFn, traits: tuple[str, ...], json_kinds: bool) -> s
         case "in_fact":
             return f"'a' in {fact}['shoes']"
         case "fact_in":
-            return f"{fact} {draw(st.sampled_from(('in', 'not in')))} {draw(st.sampled_from(('[1]', '[True]', '[0, 2]')))}"
+            return (
+                f"{fact} {draw(st.sampled_from(('in', 'not in')))} {draw(st.sampled_from(('[1]', '[True]', '[0, 2]')))}"
+            )
         case "since_fact":
             function = draw(st.sampled_from(("since({}) > days(1)", "days_since({}) >= 2", "has({})")))
             return function.format(draw(st.sampled_from((fact, f"default({fact}, 0)"))))
@@ -231,9 +233,7 @@ def definition_texts(draw: st.DrawFn, json_kinds: bool = True, segments_max: int
     """A definitions file."""
     numbers = {f"n{i}": draw(number_texts()) for i in range(draw(st.integers(1, 3)))}
     numbers["built"] = f"n0 {draw(st.sampled_from('+-/'))} 2"
-    shown = {
-        f"s{i}": draw(st.sampled_from(SHOWN)).format(w=draw(windows())) for i in range(draw(st.integers(0, 3)))
-    }
+    shown = {f"s{i}": draw(st.sampled_from(SHOWN)).format(w=draw(windows())) for i in range(draw(st.integers(0, 3)))}
     names = tuple(numbers)
     segments: dict[str, str | tuple[str, str]] = {}
     for i in range(draw(st.integers(1, segments_max))):

@@ -87,8 +87,6 @@ def test_a_profile_says_itself_until_when_nothing_changes(
         last = profile.due - 1
         values = engine.values(profile)
         read = engine.read(tuple(t.node for t in engine.definitions.traits), profile, last, shown=True)
-        assert values == {
-            t.name: v for t, v in zip(engine.definitions.traits, read, strict=True) if v is not None
-        }
+        assert values == {t.name: v for t, v in zip(engine.definitions.traits, read, strict=True) if v is not None}
         if last < 10**14:
             assert members(profile) == full(engine, profile, last)

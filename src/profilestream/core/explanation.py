@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from profilestream.core import expressions as x
@@ -161,7 +161,7 @@ def _explain(
 def _conditions(engine: Engine, profile: Profile, found: list[Leaf], clock: int) -> tuple[Condition, ...]:
     """The leaves with their values. Truth is taken from the clock's one form, as the engine takes it."""
     nothing = x.Literal(False, "boolean")
-    sides = tuple(side for leaf in found for side in (leaf.left, leaf.right or nothing))
+    sides = tuple(_readable(side) for leaf in found for side in (leaf.left, leaf.right or nothing))
     truths = engine.read(tuple(linear.normalise(leaf.node) for leaf in found), profile, clock)
     raw = engine.read(sides, profile, clock)
     shown = engine.read(sides, profile, clock, shown=True)
@@ -178,6 +178,19 @@ def _conditions(engine: Engine, profile: Profile, found: list[Leaf], clock: int)
         )
         for i, leaf in enumerate(found)
     )
+
+
+def _readable(side: Node) -> Node:
+    """The side with facts that stand for times taken as numbers: of any other fact, `since` is absent.
+
+    The engine never meets `since` itself, only what `linear` makes of it.
+    """
+    match side:
+        case x.Since() if side.time.kind == "json":
+            return replace(side, time=x.Call("number", (side.time,), "time"))
+        case x.Arithmetic():
+            return replace(side, left=_readable(side.left), right=_readable(side.right))
+    return side
 
 
 def _first_changes(

@@ -179,7 +179,9 @@ class Parser:
                     ](float(a), b)  # type: ignore[arg-type]
             except (ZeroDivisionError, OverflowError):
                 return node
-            if not math.isfinite(value) if isinstance(value, float) else value.bit_length() > INTEGER_BITS_MAX:
+            if isinstance(value, float) and not math.isfinite(value):
+                return node
+            if isinstance(value, int) and value.bit_length() > INTEGER_BITS_MAX:
                 return node
             return x.Literal(value, node.kind)
         return node

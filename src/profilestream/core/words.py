@@ -147,7 +147,7 @@ def score(value: Any, breaks: list[Any]) -> int | None:
 def after(a: int | None, b: int | None) -> bool:
     """Whether a exists, and b is absent or earlier; false for facts that have no order."""
     if a.__class__ is int and b.__class__ is int:
-        return b < a  # type: ignore[operator]
+        return b < a
     return a is not None and (b is None or ordered("<", b, a) is True)
 
 
