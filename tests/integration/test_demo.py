@@ -154,11 +154,11 @@ def start(words: list[str], folder: Path) -> subprocess.Popen[str]:
 
 
 def working_in(folder: Path) -> list[int]:
-    """Processes that work in the folder, by the kernel's own list."""
+    """Other processes that work in the folder, by the kernel's own list."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if Path(os.readlink(entry / "cwd")).is_relative_to(folder):
+            if int(entry.name) != os.getpid() and Path(os.readlink(entry / "cwd")).is_relative_to(folder):
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -195,7 +195,7 @@ def test_the_demo_shows_and_checks_everything_and_its_commands_work_afterwards(w
         local.down(folder / local.DEFAULT_DIRECTORY, wipe=True)
 
 
-@pytest.mark.parametrize("when", ["servers   Starting", "produce ", "orders    "])
+@pytest.mark.parametrize("when", ["servers   Starting", "orders    "])
 def test_an_interrupted_demo_leaves_nothing_behind(when: str, workdir: Path) -> None:
     process = start([], workdir)
     assert process.stdout is not None

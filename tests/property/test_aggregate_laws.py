@@ -75,9 +75,8 @@ def item_strategy(engine: Engine) -> st.SearchStrategy[Any]:
 def variants() -> list[Variant]:
     found = []
     for name in AGGREGATES:
-        arguments = ("support", "support.rating", "support.sentiment", "attributes.x", "support.channel, 3")
         accepted = 0
-        for argument in arguments + ("attributes.x, 3",):
+        for argument in ("support", "support.rating", "support.sentiment", "attributes.x", "attributes.x, 3"):
             for by in ("", ", by=source"):
                 text = f"{name}({argument}{by})"
                 try:

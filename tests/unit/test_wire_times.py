@@ -2,6 +2,7 @@
 
 import pytest
 
+from profilestream.core import times as core_times
 from profilestream.wire import times
 from profilestream.wire.times import TIME_MS_MAX, TIME_MS_MIN, format_time, parse_time
 
@@ -100,10 +101,11 @@ def test_a_time_outside_years_1_to_9999_cannot_be_written(time_ms: int) -> None:
 def test_the_caches_stop_growing_at_their_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("_DAYS_MAX", "_CLOCKS_MAX", "_RESTS_MAX"):
         monkeypatch.setattr(times, limit, 7)
-    for cache in (times._days, times._clocks, times._rests, times._day_texts):
+    monkeypatch.setattr(core_times, "_DAYS_MAX", 7)
+    for cache in (times._days, times._clocks, times._rests, core_times._day_texts):
         cache.clear()
     for n in range(50):
         time_ms = n * (times.DAY_MS + 61_001)
         assert parse_time(format_time(time_ms)) == time_ms
-    for cache in (times._days, times._clocks, times._rests, times._day_texts):
+    for cache in (times._days, times._clocks, times._rests, core_times._day_texts):
         assert 1 <= len(cache) <= 7

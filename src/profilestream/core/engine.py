@@ -25,6 +25,7 @@ from profilestream.core.words import NEVER
 IDS_MAX: Final = 256
 IDS_MS_MAX: Final = 24 * 3_600_000
 _ID_BYTES: Final = 16
+_TRIM_BYTES: Final = 16 * _ID_BYTES
 
 CLOCK: Final = 1
 """The bit of a profile's `changed` for what time alone has changed; each event type has a bit of its own above."""
@@ -245,10 +246,12 @@ class Engine:
                 if abs(arrival - had) <= self._ids_ms_max:
                     return True
             place = ids.find(hashed, place + 1)
-        oldest = arrival - self._ids_ms_max
-        while ids and int.from_bytes(ids[8:16], "big", signed=True) < oldest:
-            ids = ids[_ID_BYTES:]
         ids += hashed + arrival.to_bytes(8, "big", signed=True)
+        if len(ids) % _TRIM_BYTES == 0:
+            # What is too old is no duplicate any more; it is let go now and then, to keep states small.
+            oldest = arrival - self._ids_ms_max
+            while int.from_bytes(ids[8:16], "big", signed=True) < oldest:
+                ids = ids[_ID_BYTES:]
         profile.ids = ids[-self._ids_bytes_max :] if len(ids) > self._ids_bytes_max else ids
         return False
 

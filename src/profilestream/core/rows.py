@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from profilestream.core import aggregates as agg
 from profilestream.core import expressions as x
@@ -101,12 +101,27 @@ def _put(code: Code, slot: Slot, item: str) -> None:
     place = f"s[{slot.index}]"
     if slot.window is not None:
         code.line(f"{code.object(window_adder(slot.window))}(p, at, now, {item})")
-    elif type(slot.aggregate) is agg.Count:
-        code.line(f"{place} += 1")
-    elif isinstance(slot.aggregate, agg.Sum) and slot.aggregate.integral:
-        code.line(f"{place} += {item}")
-    else:
+        return
+    plain = _PLAIN.get(type(slot.aggregate))
+    if plain is None or not getattr(slot.aggregate, "integral", True):
         code.line(f"{place} = {code.object(slot.aggregate.add)}({place}, {item})")
+        return
+    add = code.object(slot.aggregate.add)
+    for text in plain.format(s=place, v=item, add=add).splitlines():
+        code.line(text)
+
+
+_PLAIN: Final[Mapping[type[agg.Aggregate], str]] = {
+    agg.Count: "{s} += 1",
+    agg.Sum: "{s} += {v}",
+    agg.Mean: "m = {s}; m[0] += {v}; m[1] += 1",
+    agg.Min: "m = {s}\nif m is None or {v} < m: {s} = {v}",
+    agg.Max: "m = {s}\nif m is None or {v} > m: {s} = {v}",
+    # The item is only made where its time decides nothing, or decides for it.
+    agg.Last: "m = {s}\nif m is None or at >= m[0]: {s} = {add}(m, {v})",
+    agg.First: "m = {s}\nif m is None or at <= m[0]: {s} = {add}(m, {v})",
+}
+"""`add` of the aggregates that most events meet, written out: {s} is the state's place, {v} the item."""
 
 
 def _event_leaf(event_type: EventType) -> Callable[[Code, Node], Atom]:

@@ -150,20 +150,19 @@ def window_adder(w: Window) -> Callable[[Profile, int, int, Any], None]:
         start = tile * tile_length
         if start <= clock - ago - span:
             return
-        if at > clock - ago:
+        if ago and at > clock - ago:
             pending = profile.pending[waiting]
             _put(pending, at, add(pending[at] if at in pending else zero(), item))
-            if at + ago < profile.window_due:
-                profile.window_due = at + ago
+            profile.window_due = min(profile.window_due, at + ago)
             return
-        profile.slots[slot] = add(profile.slots[slot], item)
-        tiles = profile.tiles[place]
+        slots, tiles = profile.slots, profile.tiles[place]
+        slots[slot] = add(slots[slot], item)
         if tile in tiles:
             tiles[tile] = add(tiles[tile], item)
-        else:
-            _put(tiles, tile, add(zero(), item))
-            if start + span + ago < profile.window_due:
-                profile.window_due = start + span + ago
+            return
+        _put(tiles, tile, add(zero(), item))
+        if start + span + ago < profile.window_due:
+            profile.window_due = start + span + ago
 
     return add_item
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final, Self
 
@@ -33,10 +34,14 @@ class Programs:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PROFILESTREAM_")}
         self._environment = {**kept, **environment(settings)}
         self._directory = directory
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         try:
+            # Faust wants a folder, though nothing is kept there.
+            self._scratch = tempfile.TemporaryDirectory(prefix="scratch-", dir=self._directory)
+            self._environment["TMPDIR"] = self._scratch.name
             for words in COMMANDS:
                 self._start(words)
         except BaseException:
@@ -54,6 +59,8 @@ class Programs:
                 process.kill()
                 process.wait()
         self._running.clear()
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def check(self) -> None:
         """Raises ProfilestreamError, with the end of its log, when one of them has ended."""
