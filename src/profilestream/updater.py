@@ -23,14 +23,15 @@ from secrets import token_hex
 from profilestream.core.engine import Crossing, Engine
 from profilestream.core.profile import Profile
 from profilestream.settings import Settings
-from profilestream.store.commits import Change, Commit, CommitReply, Head, Membership
+from profilestream.store.commits import Commit, CommitReply, Head
 from profilestream.store.keys import shard_of
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
+from profilestream.stream.counters import Counters
+from profilestream.stream.heralds import Herald, membership
 from profilestream.stream.outward import Outward
 from profilestream.stream.slices import Inbox
 from profilestream.stream.sources import Accepted, Sources
-from profilestream.wire.changes import EventReference, SegmentChange, encode_change
 from profilestream.wire.states import profile_of
 
 CLOCK_START_MS = -(1 << 62)
@@ -38,31 +39,6 @@ CLOCK_START_MS = -(1 << 62)
 
 class Conflict(Exception):
     """The head is another writer's, or an older one: this updater's view of the shard is void."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a worker has done so far."""
-
-    events: int = 0
-    duplicates: int = 0
-    strays: int = 0
-    dead_letters: dict[str, int] = field(default_factory=dict)
-    crossings: int = 0
-    commits: int = 0
-    writes: int = 0
-    shown_events: int = 0
-    shown_at_s: float = field(default_factory=time.monotonic)
-
-    def add(self, events: int, writes: int, crossings: int) -> None:
-        """Counts a commit that is done."""
-        self.commits += 1
-        self.events += events
-        self.writes += writes
-        self.crossings += crossings
-
-    def count_dead_letter(self, reason: str) -> None:
-        self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
 
 
 @dataclass(slots=True)
@@ -109,7 +85,6 @@ class Updater:
         self._sources = sources
         self._outward = outward
         self._settings = settings
-        self._generation = generation
         self._shards = shards
         self._counters = counters
         self._follow_wall_clock = follow_wall_clock
@@ -118,6 +93,7 @@ class Updater:
         self._sequence = head.sequence
         self._origins = dict(head.origins)
         self._writer = ProfileWriter(engine)
+        self._herald = Herald(generation, engine.definitions.fingerprint, settings.source)
         self._cache: OrderedDict[str, Profile] = OrderedDict()
         self._cached_max = max(settings.commit_customers_max * 2, settings.cached_profiles_max // shards)
         self._in_flight: deque[tuple[asyncio.Future[CommitReply], Commit, int]] = deque()
@@ -147,9 +123,9 @@ class Updater:
             # Acknowledged before the positions pass it: a crash in between forwards again, and is found out.
             await self._outward.flush()
         profiles = await self._load(batch.customers)
-        crossings, folded = self._fold(batch.accepted, profiles)
+        crossings, folded, events = self._fold(batch.accepted, profiles)
         self._origins.update(batch.origins)
-        self._send(folded, crossings, batch.origins, len(batch.accepted))
+        self._send(folded, crossings, batch.origins, events)
 
     def _take(self) -> Batch:
         """Takes, decodes and routes records up to the limits of one commit."""
@@ -163,7 +139,7 @@ class Updater:
             batch.records += 1
             batch.bytes += len(record.value or b"")
             found = accept(record)
-            if found.__class__ is not Accepted:
+            if not isinstance(found, Accepted):
                 self._outward.dead_letter(record, found)
                 self._counters.count_dead_letter(found.reason)
                 batch.outward = True
@@ -173,7 +149,7 @@ class Updater:
             customer_id = found.event.customer_id
             if shard_of(customer_id, shards) != shard:
                 self._outward.stray(record, found, shards)
-                self._counters.strays += 1
+                self._counters.count_stray()
                 batch.outward = True
                 continue
             customers.add(customer_id)
@@ -202,8 +178,8 @@ class Updater:
 
     def _fold(
         self, accepted: list[Accepted], profiles: dict[str, Profile]
-    ) -> tuple[list[tuple[str, Crossing]], dict[str, Profile]]:
-        """Folds events in their order; the shard's clock moves before each."""
+    ) -> tuple[list[tuple[str, Crossing]], dict[str, Profile], int]:
+        """Folds events in their order; the shard's clock moves before each. Duplicates are not counted."""
         fold, clock, duplicates = self._engine.fold, self.clock, 0
         crossings: list[tuple[str, Crossing]] = []
         folded: dict[str, Profile] = {}
@@ -222,9 +198,9 @@ class Updater:
                 crossings += [(customer_id, crossing) for crossing in mine]
                 mine.clear()
         self.clock = clock
-        self._counters.duplicates += duplicates
-        self._counters.events -= duplicates
-        return crossings, folded
+        if duplicates:
+            self._counters.count_duplicates(duplicates)
+        return crossings, folded, len(accepted) - duplicates
 
     async def _pass_time(self) -> None:
         """A commit of its own for customers for whom something fell due at or before the clock."""
@@ -255,10 +231,8 @@ class Updater:
             positions=dict(positions),
             origins=origins,
             profiles=[write(p, c in crossed) for c, p in profiles.items()],
-            memberships=[
-                Membership(c.segment, customer_id, c.at if c.crossing % 2 else None) for customer_id, c in crossings
-            ],
-            changes=[self._change(customer_id, c) for customer_id, c in crossings],
+            memberships=[membership(customer_id, c) for customer_id, c in crossings],
+            changes=[self._herald.change(customer_id, c) for customer_id, c in crossings],
             due_before=self.clock if self.clock != CLOCK_START_MS else None,
         )
         self._commit, self._sequence = commit.commit, commit.sequence
@@ -321,28 +295,7 @@ class Updater:
         assert origin is not None
         name = f"{origin.type}:{origin.topic}:{origin.partition}"
         if origin.offset <= batch.origins.get(name, self._origins.get(name, -1)):
-            self._counters.duplicates += 1
+            self._counters.count_duplicates(1)
             return False
         batch.origins[name] = origin.offset
         return True
-
-    def _change(self, customer_id: str, crossing: Crossing) -> Change:
-        found: Accepted | None = crossing.event
-        event = None
-        if found is not None:
-            event = EventReference(found.topic, found.partition, found.offset, found.event.event_id)
-        word = "entered" if crossing.crossing % 2 else "exited"
-        change = SegmentChange(
-            customer_id=customer_id,
-            segment=crossing.segment,
-            change=word,  # type: ignore[arg-type]
-            crossing=crossing.crossing,
-            cause="time" if found is None else "event",
-            values=crossing.values,
-            generation=self._generation,
-            definitions=self._engine.definitions.fingerprint,
-            time_ms=crossing.at,
-            source=self._settings.source,
-            event=event,
-        )
-        return Change(customer_id, crossing.segment, crossing.crossing, word, encode_change(change))  # type: ignore[arg-type]

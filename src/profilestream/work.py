@@ -18,11 +18,12 @@ from profilestream.store.keys import ShardKeys
 from profilestream.store.metadata import Generation
 from profilestream.store.pipeline import open_pipeline
 from profilestream.store.shard_store import ShardStore
+from profilestream.stream.counters import Counters
 from profilestream.stream.outward import Outward
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.slices import Gap, Inbox, Slice
 from profilestream.stream.sources import Sources
-from profilestream.updater import Conflict, Counters, Updater
+from profilestream.updater import Conflict, Updater
 
 BACKOFF_S = (0.05, 5.0)
 FAILURES_MAX = 5
@@ -170,14 +171,14 @@ class Shard:
             position = known.get(topic, begins[tp])
             if position < begins[tp]:
                 raise LogMismatch(
-                    f"topic {topic}, partition {self.number}: the next record to fold is {position}, but the log begins at "
-                    f"{begins[tp]}; records were removed before they were folded. Raise the topic's retention; "
-                    "to go on without them, rebuild with `profilestream init`"
+                    f"topic {topic}, partition {self.number}: the next record to fold is {position}, but the log "
+                    f"begins at {begins[tp]}; records were removed before they were folded. Raise the topic's retention; "
+                    "to go on without them, fold into another namespace"
                 )
             if position > ends[tp]:
                 raise LogMismatch(
-                    f"topic {topic}, partition {self.number}: the next record to fold is {position}, but the log ends at "
-                    f"{ends[tp]}; the topic was made anew or truncated. Restore it, or use another namespace"
+                    f"topic {topic}, partition {self.number}: the next record to fold is {position}, but the log "
+                    f"ends at {ends[tp]}; the topic was made anew or truncated. Restore it, or use another namespace"
                 )
             positions[topic] = position
         return positions
@@ -261,6 +262,6 @@ def _bug(shard: int, error: BaseException) -> ProfilestreamError:
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "unknown"
     return ProfilestreamError(
-        f"shard {shard}: folding failed {FAILURES_MAX} times at the same records with {type(error).__name__} in {place}; "
-        "nothing of them was written. Please report this; other shards go on"
+        f"shard {shard}: folding failed {FAILURES_MAX} times at the same records with {type(error).__name__} "
+        f"in {place}; nothing of them was written. Please report this; other shards go on"
     )

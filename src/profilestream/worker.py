@@ -12,28 +12,24 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from faust.types import TP
-from prometheus_client import Counter
 
 from profilestream.core.engine import Engine
-from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, UsageError
 from profilestream.core.errors import NotFound as NotFoundError
+from profilestream.core.errors import ProfilestreamError, ServerUnavailable, UsageError
 from profilestream.settings import Settings
 from profilestream.store.connection import check_server, connect, reaching
 from profilestream.store.keys import Keys
 from profilestream.store.metadata import Generation, read_generation, read_live, set_live, write_generation
 from profilestream.stream import generations
+from profilestream.stream.counters import Counters
 from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.host import host
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.slices import Gap, Slice
 from profilestream.stream.sources import Sources
 from profilestream.stream.topics import Admin, wait_for_kafka
-from profilestream.updater import Counters
 from profilestream.wire.definitions import parse_definitions
 from profilestream.work import Shard, Tools
-
-EVENTS = Counter("profilestream_events_folded_total", "Events folded")
-DEAD_LETTERS = Counter("profilestream_dead_letters_total", "Records that could not be taken", ["reason"])
 
 BACKOFF_S = (0.1, 5.0)
 CAUGHT_UP_CHECK_S = 0.05
@@ -69,8 +65,8 @@ class Worker:
     async def run(self, until_caught_up: bool = False) -> None:
         """Works. Lost servers are waited for, with one line each.
 
-        With `until_caught_up` returns once everything that was in the topics at the start, and what was forwarded because
-        of it, is handled and what is due at each shard's clock has happened. Raises NotFound where there is no
+        With `until_caught_up` returns once everything that was in the topics at the start, and what was forwarded
+        because of it, is handled and what is due at each shard's clock has happened. Raises NotFound where there is no
         generation, StoreRefused for a Redis that cannot be used, LogMismatch when a shard cannot go on.
         """
         kafka = self.settings.kafka
@@ -85,9 +81,8 @@ class Worker:
             self._forwarder = Forwarder(self._tools)
             group = f"{self.settings.namespace}-{generation.name}"
             self._app = host(self.settings, group, sources.topics, self, self.take, self.revoked)
-            self._report(
-                f"folding generation {generation.name} ({generation.shards} shards, definitions {generation.fingerprint})"
-            )
+            meaning = f"{generation.shards} shards, definitions {generation.fingerprint}"
+            self._report(f"folding generation {generation.name} ({meaning})")
             await self._app.start()
             try:
                 await self._supervise(ends if until_caught_up else None)
@@ -189,7 +184,7 @@ class Worker:
             for number, shard in self._shards.items()
             for topic, offset in shard.positions().items()
         }
-        return found | self._forwarder.committed()
+        return {**found, **self._forwarder.committed()}
 
     def out_of_range(self, partitions: Iterable[TP]) -> None:
         """The shards of these partitions look at their positions anew."""
@@ -273,7 +268,6 @@ class Worker:
 
     def _show(self, lag: int | None = None, final: bool = False) -> None:
         c = self.counters
-        EVENTS.inc(c.events - c.shown_events)
         elapsed = max(1e-9, time.monotonic() - c.shown_at_s)
         rate = (c.events - c.shown_events) / elapsed
         moved = c.events != c.shown_events
@@ -295,6 +289,3 @@ class Worker:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(c.dead_letters.items()))
             parts.append(f"{dead:,} dead letters ({reasons})")
         self._report(("done: " if final else "") + ", ".join(parts))
-
-
-__all__ = ["LogMismatch", "Worker"]

@@ -169,7 +169,7 @@ class Elapsed:
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """-1, 0 or 1 as `left` is less than, equal to or greater than `right`: how the segment index sees `left op right`."""
+    """-1, 0 or 1 as `left` is less than, equal to or greater than `right`; the index sees `left op right` so."""
 
     left: Node
     right: Node

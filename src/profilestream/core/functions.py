@@ -12,13 +12,13 @@ from profilestream.core.problems import fail, short
 from profilestream.core.vocabulary import A, comparable
 
 if TYPE_CHECKING:
-    from profilestream.core.parser import Parser
+    from profilestream.core.grammar import Grammar
 
-Build = Callable[["Parser", ast.Call, tuple[Node, ...]], Node]
+Build = Callable[["Grammar", ast.Call, tuple[Node, ...]], Node]
 
 
 def _since(days: bool) -> Build:
-    def build(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    def build(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
         if parser.in_row:
             fail(tree, "`since` stands only in conditions (enter and exit), where time may pass")
         parser.need(tree.args[0], args[0], ("time",), "since() takes a time")
@@ -30,46 +30,47 @@ def _since(days: bool) -> Build:
 
 
 def _of_time(name: str, kind: Kind) -> Build:
-    def build(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    def build(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
         parser.need(tree.args[0], args[0], ("time",), f"{name}() takes a time")
         return x.Call(name, args, kind, kind == "number")
 
     return build
 
 
-def _after(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+def _after(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     for argument, node in zip(tree.args, args, strict=True):
         parser.need(argument, node, ("time",), "after() compares two times")
     return x.Call("after", args, "boolean")
 
 
-def _has(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+def _has(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     return x.Call("has", args, "boolean")
 
 
-def _default(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+def _default(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     a, b = args[0].kind, args[1].kind
     if "json" in (a, b):
         return x.Call("default", args, "json")
     if a != b and not comparable(a, b):
         fail(
             tree,
-            f"default() takes two of one kind, but `{short(tree.args[0])}` is {A[a]} and `{short(tree.args[1])}` {A[b]}",
+            "default() takes two of one kind, but "
+            f"`{short(tree.args[0])}` is {A[a]} and `{short(tree.args[1])}` {A[b]}",
         )
     return x.Call("default", args, a, x.is_integral(args[0]) and x.is_integral(args[1]))
 
 
-def _len(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+def _len(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     parser.need(tree.args[0], args[0], ("list", "object", "string"), "len() takes a list, an object or a string")
     return x.Call("len", args, "number", True)
 
 
-def _lower(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+def _lower(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     parser.need(tree.args[0], args[0], ("string",), "lower() takes a string")
     return x.Call("lower", args, "string")
 
 
-def _score(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+def _score(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     parser.need(tree.args[0], args[0], ("number", "duration"), "score() takes a number")
     breaks = []
     for argument, node in zip(tree.args[1:], args[1:], strict=True):
@@ -78,7 +79,7 @@ def _score(parser: Parser, tree: ast.Call, args: tuple[Node, ...]) -> Node:
         ):
             fail(argument, "the breaks of score() are numbers that are written out, lowest first")
         breaks.append(node.value)
-    if breaks != sorted(breaks):  # type: ignore[type-var]
+    if breaks != sorted(breaks):
         fail(tree, "the breaks of score() go from the lowest to the highest")
     return x.Call("score", args, "number", True)
 

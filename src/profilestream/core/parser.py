@@ -1,85 +1,31 @@
-"""Expressions from text: Python's syntax through `ast`, typed, never run as code.
-
-`Parser` holds what names mean (event types, streams, traits, facts); `condition`, `trait` and `stream` read
-one text each. Every mistake is an `ExpressionError` with its place in the text; nothing else is raised, for
-any text.
-"""
+"""Streams and aggregates from text, and the three kinds of text that a definitions file holds."""
 
 from __future__ import annotations
 
 import ast
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
 
 from profilestream.core import expressions as x
-from profilestream.core.aggregates import AGGREGATES
-from profilestream.core.events import COMMON, FACTS, EventType
-from profilestream.core.expressions import DAY_MS, Kind, Node
-from profilestream.core.functions import FUNCTIONS
-from profilestream.core.problems import ExpressionError, fail, short, suggestion
+from profilestream.core.events import FACTS
+from profilestream.core.expressions import Node
+from profilestream.core.grammar import Grammar
+from profilestream.core.problems import fail, short, suggestion
 from profilestream.core.vocabulary import (
     BY_ALLOWED,
-    DEPTH_MAX,
-    INTEGER_BITS_MAX,
-    KIND_OF_FIELD,
-    NODES_MAX,
     NUMERIC,
-    SCALES,
-    TEXT_CHARACTERS_MAX,
     TOP_SIZE_MAX,
-    USAGE,
     WINDOW_MS_MAX,
     A,
     aggregate_kind,
-    arithmetic_hint,
-    arithmetic_kind,
-    comparable,
     span_ms,
     span_text,
     tile_ms,
 )
 
-_ARITHMETIC: Final = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-_COMPARE: Final = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 
-T = TypeVar("T")
-
-
-class Parser:
-    """Reads expressions against what names mean; `trait_of` gives another trait's expression by name."""
-
-    def __init__(
-        self,
-        types: Mapping[str, EventType],
-        facts: Mapping[str, Kind] | None = None,
-        streams: Mapping[str, x.Stream] | None = None,
-        trait_names: tuple[str, ...] = (),
-        trait_of: Callable[[str], Node] | None = None,
-    ) -> None:
-        self.types = types
-        self.facts = dict(facts or {})
-        self.streams = dict(streams or {})
-        self.trait_names = trait_names
-        self.trait_of = trait_of
-        self._row: x.Stream | None = None
-        self._depth = 0
-        self._nodes = 0
-
-    @property
-    def in_row(self) -> bool:
-        """Whether the text at hand is about a stream's rows rather than about a profile."""
-        return self._row is not None
-
-    def suspend(self) -> tuple[x.Stream | None, int, int]:
-        """Lays the text at hand aside, to read another one first."""
-        state = self._row, self._depth, self._nodes
-        self._row = None
-        return state
-
-    def resume(self, state: tuple[x.Stream | None, int, int]) -> None:
-        self._row, self._depth, self._nodes = state
+class Parser(Grammar):
+    """Reads one text each: a trait, a condition of a segment, a stream."""
 
     def trait(self, text: str) -> Node:
         """A trait's expression: any kind, but no `since`."""
@@ -93,322 +39,9 @@ class Parser:
         """A stream: a type, `item`, `event` or a named stream, with `[condition]` or without."""
         return self._read(text, self._stream)
 
-    # Texts and trees
-
-    def _read(self, text: str, read: Callable[[ast.expr], T]) -> T:
-        if len(text) > TEXT_CHARACTERS_MAX:
-            raise ExpressionError(f"longer than {TEXT_CHARACTERS_MAX:,} characters; use traits for its parts")
-        self._depth = self._nodes = 0
-        try:
-            return read(ast.parse(text.strip(), mode="eval").body)
-        except ExpressionError as error:
-            raise _placed(text, error.message, error.line, _characters(text, error.line, error.column)) from None
-        except SyntaxError as error:
-            line, column = (error.lineno or 1) - 1, (error.offset or 1) - 1
-            raise _placed(text, f"not an expression: {error.msg}", line, max(column, 0)) from None
-        except (RecursionError, MemoryError):
-            raise ExpressionError("nested too deeply; use traits for its parts") from None
-        except (ValueError, UnicodeError):
-            raise ExpressionError("not an expression: it has a character or a number that cannot be read") from None
-
-    def _trait(self, tree: ast.expr) -> Node:
-        node = self._node(tree)
-        if x.uses_clock(node):
-            fail(tree, "`since` and `days_since` stand only in conditions (enter and exit), where time may pass")
-        if isinstance(node, x.Literal):
-            fail(tree, "a trait is computed from events; this is a constant")
-        return node
-
-    def _condition(self, tree: ast.expr) -> Node:
-        node = self._node(tree)
-        self.need(tree, node, ("boolean",), "a condition is true or false")
-        return node
-
-    def _node(self, tree: ast.expr) -> Node:
-        self._depth += 1
-        self._grow(tree, 1)
-        if self._depth > DEPTH_MAX:
-            fail(tree, "nested too deeply; use traits for its parts")
-        try:
-            return self._fold(self._dispatch(tree))
-        finally:
-            self._depth -= 1
-
-    def _grow(self, tree: ast.expr, nodes: int) -> None:
-        self._nodes += nodes
-        if self._nodes > NODES_MAX:
-            fail(tree, f"with the traits that it names it has more than {NODES_MAX:,} parts; make it smaller")
-
-    def _dispatch(self, tree: ast.expr) -> Node:
-        match tree:
-            case ast.Constant():
-                return self._literal(tree)
-            case ast.Name():
-                return self._name(tree)
-            case ast.Attribute():
-                return self._attribute(tree)
-            case ast.BinOp():
-                return self._arithmetic(tree)
-            case ast.UnaryOp():
-                return self._unary(tree)
-            case ast.Compare():
-                return self._comparison(tree)
-            case ast.BoolOp():
-                return self._logic(tree)
-            case ast.Call():
-                return self._call(tree)
-            case ast.Subscript():
-                return self._subscript(tree)
-            case ast.List() | ast.Tuple() | ast.Set():
-                return self._list(tree)
-        fail(tree, f"`{short(tree)}` is not part of the language; see the reference of expressions")
-
-    def need(self, tree: ast.expr, node: Node, kinds: tuple[Kind, ...], what: str) -> None:
-        if node.kind not in kinds and node.kind != "json":
-            fail(tree, f"{what}, but `{short(tree)}` is {A[node.kind]}")
-
-    def _fold(self, node: Node) -> Node:
-        """A node of constants alone becomes the constant."""
-        if isinstance(node, x.Arithmetic) and all(isinstance(c, x.Literal) for c in (node.left, node.right)):
-            a, b = node.left.value, node.right.value  # type: ignore[union-attr]
-            try:
-                value = {"+": a.__add__, "-": a.__sub__, "*": a.__mul__, "/": a.__truediv__}[node.op](b)  # type: ignore[union-attr, operator]
-                if value is NotImplemented:
-                    value = {"+": float.__add__, "-": float.__sub__, "*": float.__mul__, "/": float.__truediv__}[
-                        node.op
-                    ](float(a), b)  # type: ignore[arg-type]
-            except (ZeroDivisionError, OverflowError):
-                return node
-            if isinstance(value, float) and not math.isfinite(value):
-                return node
-            if isinstance(value, int) and value.bit_length() > INTEGER_BITS_MAX:
-                return node
-            return x.Literal(value, node.kind)
-        return node
-
-    # Leaves
-
-    def _literal(self, tree: ast.Constant) -> Node:
-        value = tree.value
-        if type(value) is bool:
-            return x.Literal(value, "boolean")
-        if type(value) is str:
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                fail(tree, "a string with half of a surrogate pair cannot equal any text")
-            return x.Literal(value, "string")
-        if type(value) is int and value.bit_length() > INTEGER_BITS_MAX:
-            fail(tree, "a number of more than 300 digits; write a smaller one")
-        if type(value) is int or (type(value) is float and math.isfinite(value)):
-            return x.Literal(value, "number")
-        if value is None:
-            fail(tree, "`None` is never needed: test for absence with has(x)")
-        fail(tree, f"`{short(tree)}` is not a constant of the language (numbers, strings, True, False)")
-
-    def _list(self, tree: ast.List | ast.Tuple | ast.Set) -> Node:
-        items = [self._node(element) for element in tree.elts]
-        for element, item in zip(tree.elts, items, strict=True):
-            if not isinstance(item, x.Literal) or item.kind == "list":
-                fail(element, "a list holds constants only")
-        return x.Literal(tuple(item.value for item in items if isinstance(item, x.Literal)), "list")
-
-    def _name(self, tree: ast.Name) -> Node:
-        name = tree.id
-        if name in ("true", "false"):
-            return x.Literal(name == "true", "boolean")
-        if self._row is not None:
-            return self._field(tree, name)
-        if name in self.trait_names and self.trait_of is not None:
-            node = self.trait_of(name)
-            parts, depth = x.size(node)
-            self._grow(tree, parts)
-            if self._depth + depth > 2 * DEPTH_MAX:
-                fail(tree, "traits build on traits too deeply; shorten the chain")
-            return node
-        if name in self.streams or name in self.types or name in ("item", "event"):
-            fail(tree, f"`{name}` is a stream: put it into an aggregate, such as count({name})")
-        if name in AGGREGATES or name in FUNCTIONS or name in SCALES:
-            fail(tree, f"`{name}` is a function: write {name}(...)")
-        fail(tree, f"unknown trait `{name}`{suggestion(name, self.trait_names)}")
-
-    def _field(self, tree: ast.expr, name: str) -> Node:
-        """A field of the row in scope, typed over all of the stream's types."""
-        row = self._row
-        assert row is not None
-        if row.types == (FACTS,):
-            common = next((f for f in COMMON if f.name == name), None)
-            if common is None:
-                return x.Fact(name, self.facts.get(name, "json"))
-            return x.Field(name, KIND_OF_FIELD[common.kind], common.kind == "int")
-        found: dict[str, tuple[Kind, bool]] = {}
-        known: set[str] = set()
-        for type_name in row.types:
-            fields = dict(self.types[type_name].by_name)
-            if row.items:
-                fields |= {f.name: f for f in fields["items"].record}
-                known.add("amount_minor")
-            known |= fields.keys()
-            if row.items and name == "amount_minor":
-                found[type_name] = ("number", True)
-            elif name in fields:
-                kind = fields[name].kind
-                found[type_name] = (KIND_OF_FIELD[kind], kind in ("int", "time"))
-        if not found:
-            what = "an item" if row.items else "an event" if len(row.types) > 1 else f"`{row.types[0]}`"
-            if name in self.trait_names:
-                fail(tree, f"`{name}` is a trait; a stream's condition sees the event's own fields only")
-            fail(tree, f"{what} has no field `{name}`{suggestion(name, known)}")
-        kinds = set(found.values())
-        if len(kinds) == 1:
-            return x.Field(name, *kinds.pop())
-        return x.Field(name, "json")
-
-    def _attribute(self, tree: ast.Attribute) -> Node:
-        if self._row is not None:
-            fail(tree, f"write the field alone: `{tree.attr}`")
-        stream = ast.unparse(tree.value)
-        if stream in self.trait_names:
-            fail(tree, f"`{stream}` is a trait and has no fields; for an object write {stream}['{tree.attr}']")
-        word = "latest" if stream == FACTS else "last"
-        fail(tree, f"`{short(tree)}` is a stream's field: put it into an aggregate, such as {word}({short(tree)})")
-
-    # Operators
-
-    def _arithmetic(self, tree: ast.BinOp) -> Node:
-        op = _ARITHMETIC.get(type(tree.op))
-        if op is None:
-            fail(tree, "arithmetic is + - * / only")
-        left, right = self._node(tree.left), self._node(tree.right)
-        for side, node in ((tree.left, left), (tree.right, right)):
-            if node.kind not in NUMERIC and node.kind != "json":
-                fail(side, f"arithmetic is on numbers, times and durations, but `{short(side)}` is {A[node.kind]}")
-        kind = arithmetic_kind(op, left.kind, right.kind)
-        if kind is None:
-            fail(
-                tree, f"{A[left.kind]} {op} {A[right.kind]} has no meaning{arithmetic_hint(op, left.kind, right.kind)}"
-            )
-        return x.Arithmetic(op, left, right, kind, op != "/" and x.is_integral(left) and x.is_integral(right))
-
-    def _unary(self, tree: ast.UnaryOp) -> Node:
-        node = self._node(tree.operand)
-        if isinstance(tree.op, ast.Not):
-            self.need(tree.operand, node, ("boolean",), "`not` takes a condition")
-            return x.Not(node)
-        if isinstance(tree.op, ast.USub | ast.UAdd):
-            self.need(tree.operand, node, ("number", "duration"), "a sign stands before a number or a duration")
-            if isinstance(tree.op, ast.UAdd):
-                return node
-            kind: Kind = "number" if node.kind == "json" else node.kind
-            return self._fold(x.Arithmetic("-", x.Literal(0, kind), node, kind, x.is_integral(node)))
-        fail(tree, "`~` is not part of the language; write `not`")
-
-    def _comparison(self, tree: ast.Compare) -> Node:
-        sides = [tree.left, *tree.comparators]
-        nodes = [self._node(side) for side in sides]
-        parts: list[Node] = []
-        for i, op in enumerate(tree.ops):
-            parts.append(self._compare(tree, op, sides[i], nodes[i], sides[i + 1], nodes[i + 1]))
-        return parts[0] if len(parts) == 1 else x.Logic("and", tuple(parts))
-
-    def _compare(self, tree: ast.Compare, op: ast.cmpop, a: ast.expr, left: Node, b: ast.expr, right: Node) -> Node:
-        if isinstance(op, ast.In | ast.NotIn):
-            if right.kind not in ("list", "object", "json"):
-                fail(b, f"`in` looks into a list or an object, but `{short(b)}` is {A[right.kind]}")
-            self._no_clock(tree, left, right)
-            return x.Contains(left, right, isinstance(op, ast.NotIn))
-        if isinstance(op, ast.Is | ast.IsNot):
-            fail(tree, "write == or !=, and has(x) to test for absence")
-        word = _COMPARE[type(op)]
-        if {left.kind, right.kind} == {"time", "number"}:
-            time, number = (a, b) if left.kind == "time" else (b, a)
-            fail(
-                tree,
-                f"`{short(time)}` is a time and `{short(number)}` a number; compare since({short(time)}) with days(n)",
-            )
-        if "json" not in (left.kind, right.kind) and not comparable(left.kind, right.kind):
-            fail(tree, f"{A[left.kind]} is never compared with {A[right.kind]}: `{short(a)}` {word} `{short(b)}`")
-        if word in ("<", "<=", ">", ">=") and {left.kind, right.kind} & {"boolean", "list", "object"}:
-            fail(tree, f"`{word}` orders numbers, times, durations and strings, not {A[left.kind]}")
-        if left.kind not in NUMERIC or right.kind not in NUMERIC:
-            self._no_clock(tree, left, right)
-        return x.Compare(word, left, right)
-
-    def _no_clock(self, tree: ast.expr, *nodes: Node) -> None:
-        if any(x.uses_clock(n) for n in nodes):
-            fail(tree, "a condition must be linear in time: compare since(t) with a duration")
-
-    def _logic(self, tree: ast.BoolOp) -> Node:
-        nodes = []
-        word = "and" if isinstance(tree.op, ast.And) else "or"
-        for value in tree.values:
-            node = self._node(value)
-            self.need(value, node, ("boolean",), f"`{word}` joins conditions")
-            nodes.append(node)
-        return x.Logic(word, tuple(nodes))
-
-    def _subscript(self, tree: ast.Subscript) -> Node:
-        named = isinstance(tree.value, ast.Name) and tree.value.id in self.trait_names
-        if self._is_stream(tree.value) and not named:
-            fail(tree, f"`{short(tree)}` is a stream: put it into an aggregate, such as count({short(tree)})")
-        node = self._node(tree.value)
-        self.need(tree.value, node, ("object",), "only an object has ['keys']")
-        key = self._node(tree.slice)
-        if not isinstance(key, x.Literal) or key.kind != "string":
-            fail(tree.slice, "a key is a string in quotes: object['key']")
-        kind: Kind = "json"
-        if isinstance(node, x.Aggregate) and node.by is not None:
-            kind = node.of
-        return x.Call("item", (node, key), kind)
-
-    # Calls
-
-    def _call(self, tree: ast.Call) -> Node:
-        if not isinstance(tree.func, ast.Name):
-            fail(tree, f"`{short(tree.func)}` is not a function of the language")
-        name = tree.func.id
-        if name in AGGREGATES:
-            if self._row is not None:
-                fail(tree, f"`{name}` looks at streams and cannot stand inside a stream's condition or value")
-            return self._aggregate(tree, name)
-        if name in SCALES:
-            return self._scale(tree, name)
-        build = FUNCTIONS.get(name)
-        if build is None:
-            if name in self.trait_names:
-                fail(tree, f"`{name}` is a trait, not a function: write it without brackets")
-            fail(tree, f"unknown function `{name}`{suggestion(name, (*AGGREGATES, *FUNCTIONS, *SCALES))}")
-        if tree.keywords:
-            fail(tree, f"{name}() takes no `{tree.keywords[0].arg}=`; only aggregates have over=, ago= and by=")
-        for argument in tree.args:
-            if isinstance(argument, ast.Starred):
-                fail(argument, "`*` has no meaning here")
-        usage, least, most = USAGE[name]
-        if not least <= len(tree.args) <= most:
-            fail(tree, f"{name}() is written {usage}")
-        nodes = tuple(self._node(argument) for argument in tree.args)
-        if name not in ("since", "days_since"):
-            for argument, node in zip(tree.args, nodes, strict=True):
-                if x.uses_clock(node):
-                    fail(argument, f"a condition must be linear in time: `since` cannot stand inside {name}()")
-        return build(self, tree, nodes)
-
-    def _scale(self, tree: ast.Call, name: str) -> Node:
-        if len(tree.args) != 1 or tree.keywords:
-            fail(tree, f"{name}() is written {name}(30)")
-        node = self._node(tree.args[0])
-        if not isinstance(node, x.Literal) or node.kind != "number" or isinstance(node.value, bool):
-            fail(tree.args[0], f"{name}() takes a number that is written out, such as {name}(30)")
-        length = node.value * SCALES[name]  # type: ignore[operator]
-        if abs(length) > 1000 * 365 * DAY_MS:
-            fail(tree, "a duration is at most 1,000 years")
-        if length != int(length):
-            fail(tree, "a duration is a whole number of milliseconds")
-        return x.Literal(int(length), "duration")
-
     # Streams and aggregates
 
-    def _is_stream(self, tree: ast.expr) -> bool:
+    def is_stream(self, tree: ast.expr) -> bool:
         while isinstance(tree, ast.Subscript):
             tree = tree.value
         return isinstance(tree, ast.Name) and (
@@ -447,10 +80,10 @@ class Parser:
     def _value(self, tree: ast.expr, name: str) -> tuple[x.Stream, Node]:
         """An aggregate's value: `stream.field`, or a function of it, such as hour(order.occurred_at)."""
         found: list[ast.Attribute] = [
-            n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and self._is_stream(n.value)
+            n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and self.is_stream(n.value)
         ]
         if not found:
-            if self._is_stream(tree):
+            if self.is_stream(tree):
                 fail(tree, f"{name}() takes a value: {name}({short(tree)}.field)")
             roots = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
             if roots:
@@ -467,7 +100,7 @@ class Parser:
                 return stream, x.Fact(found[0].attr, self.facts.get(found[0].attr, "json"))
             return stream, self._node(_Rows(found).visit(tree))
 
-    def _aggregate(self, tree: ast.Call, name: str) -> Node:
+    def aggregate(self, tree: ast.Call, name: str) -> Node:
         rows_only = name in ("count", "mean_gap")
         least = 2 if name == "top" else 1
         if len(tree.args) != least or any(isinstance(a, ast.Starred) for a in tree.args):
@@ -475,7 +108,7 @@ class Parser:
             fail(tree, f"{name}() is written {usage}")
         value: Node | None = None
         if rows_only:
-            if isinstance(tree.args[0], ast.Attribute) and self._is_stream(tree.args[0].value):
+            if isinstance(tree.args[0], ast.Attribute) and self.is_stream(tree.args[0].value):
                 fail(tree.args[0], f"{name}() looks at rows, not at a field: {name}({short(tree.args[0].value)})")
             stream = self._stream(tree.args[0])
         else:
@@ -532,21 +165,6 @@ class Parser:
         if length > WINDOW_MS_MAX:
             fail(tree, f"{clause}= is at most '10y'")
         return length
-
-
-def _characters(text: str, line: int, column_bytes: int) -> int:
-    """The column of a parsed node in characters; `ast` counts bytes of UTF-8."""
-    lines = text.strip().split("\n")
-    start = lines[line].encode()[:column_bytes] if line < len(lines) else b""
-    return len(start.decode(errors="ignore"))
-
-
-def _placed(text: str, message: str, line: int, column: int) -> ExpressionError:
-    """An error whose place counts the blanks before the expression too."""
-    blank = text[: len(text) - len(text.lstrip())]
-    if line == 0:
-        column += len(blank) - (blank.rfind("\n") + 1)
-    return ExpressionError(message, line + blank.count("\n"), column)
 
 
 def _both(before: Node | None, condition: Node) -> Node:

@@ -7,7 +7,7 @@ from typing import Any
 
 from profilestream.core import aggregates as agg
 from profilestream.core import expressions as x
-from profilestream.core import words
+from profilestream.core import times, words
 from profilestream.core.codegen import Atom, Code
 from profilestream.core.expressions import Node
 from profilestream.core.slots import Slots
@@ -57,16 +57,16 @@ def compile_read(nodes: Iterable[Node], slots: Slots, local: Local, shown: bool 
 
 
 def _time_shown(at_ms: Any) -> str | None:
-    return None if at_ms is None else words.time_text(at_ms)
+    return None if at_ms is None else times.time_text(at_ms)
 
 
-def _times_shown(times: dict[str, int]) -> dict[str, str]:
-    return {key: words.time_text(at_ms) for key, at_ms in times.items()}
+def _times_shown(stamps: dict[str, int]) -> dict[str, str]:
+    return {key: times.time_text(at_ms) for key, at_ms in stamps.items()}
 
 
 Difference = Callable[[list[Any], int, list[Any], list[Any], list[str]], None]
-"""(slots, clock, written, fields, removed): appends name and JSON of each value that differs from `written`, which holds
-what was written last by trait; names of values that have become absent go to `removed`."""
+"""(slots, clock, written, fields, removed): appends name and JSON of each value that differs from `written`, which
+holds what was written last by trait; names of values that have become absent go to `removed`."""
 
 
 def compile_difference(
@@ -84,7 +84,8 @@ def compile_difference(
         if node.kind in ("list", "object", "json", "boolean"):
             # Python's == would take true for 1, and a list for the one it was changed from.
             shown = f"{code.object(_times_shown)}({value})" if _holds_times(node) else f"{finite}({value})"
-            value = code.new(f"None if {shown} is None else {text}({shown})" if nullable else f"{text}({shown})", nullable).source
+            json = f"{text}({shown})"
+            value = code.new(f"None if {shown} is None else {json}" if nullable else json, nullable).source
             put = value
         elif node.kind == "time":
             if not isinstance(node, x.Aggregate):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from profilestream.core import aggregates as agg
 from profilestream.core import expressions as x
-from profilestream.core import words
+from profilestream.core import times, words
 from profilestream.core.codegen import Atom, Code
 from profilestream.core.events import EventType, Field
 from profilestream.core.expressions import Node
@@ -74,7 +74,7 @@ def _add(code: Code, slot: Slot, row: str) -> None:
             needed.append(value)
         item = value.source
         if node.value.kind == "time" and node.function in ("top", "distinct"):
-            item = f"{code.object(words.time_text)}({item})"
+            item = f"{code.object(times.time_text)}({item})"
         elif node.value.kind == "json" and node.function in ("sum", "mean"):
             known = code.new(f"{code.object(words.number)}({item})", True)
             needed, item = [known], known.source
@@ -84,7 +84,7 @@ def _add(code: Code, slot: Slot, row: str) -> None:
         key = code.atom(node.by)
         if key.nullable:
             needed.append(key)
-        text = f"{code.object(words.time_text)}({key.source})" if node.by.kind == "time" else key.source
+        text = f"{code.object(times.time_text)}({key.source})" if node.by.kind == "time" else key.source
         item = f"({text}, {item})"
     if not needed:
         _put(code, slot, item)

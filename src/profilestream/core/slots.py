@@ -182,7 +182,7 @@ def _algebra(node: x.Aggregate, keys_max: int) -> agg.Aggregate:
     inner: agg.Aggregate
     if kind in (agg.Sum, agg.Mean):
         assert node.value is not None
-        inner = kind(x.is_integral(node.value))  # type: ignore[call-arg]
+        inner = kind(x.is_integral(node.value))
     elif kind is agg.Top:
         inner = agg.Top(node.size, keys_max)
     else:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from profilestream.core.aggregates import AGGREGATES
 from profilestream.core.expressions import DAY_MS, HOUR_MS, MINUTE_MS, Kind, Node, is_integral
 
 TEXT_CHARACTERS_MAX: Final = 10_000

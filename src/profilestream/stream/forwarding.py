@@ -1,4 +1,4 @@
-"""Topics whose partitions are not the shards: every record is forwarded, and Kafka's committed offset is the position."""
+"""Topics whose partitions are not the shards: all is forwarded, and Kafka's committed offset is the position."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Forwarder:
             found = tools.sources.accept(record)
             if isinstance(found, Accepted):
                 outward.stray(record, found, tools.generation.shards)
-                tools.counters.strays += 1
+                tools.counters.count_stray()
             else:
                 outward.dead_letter(record, found)
                 tools.counters.count_dead_letter(found.reason)

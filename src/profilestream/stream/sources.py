@@ -58,7 +58,7 @@ class Sources:
         decode, handler = known
         event = decode(record.value)
         if event.__class__ is Rejection:
-            return event  # type: ignore[no-any-return]
+            return event
         if self._is_ahead(event, record.timestamp):
             return _AHEAD
         assert handler is not None
@@ -70,7 +70,7 @@ class Sources:
             return Rejection("wrong_type", f"headers: expected those of a record forwarded to `{self.rekeyed_topic}`")
         event = self._decode[origin.type](record.value)
         if event.__class__ is Rejection:
-            return event  # type: ignore[no-any-return]
+            return event
         if self._is_ahead(event, origin.timestamp_ms):
             return _AHEAD
         handler = self._handlers[origin.type]

@@ -131,7 +131,8 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return found
 
     async def committed_offsets(self, partitions: list[TP]) -> dict[TP, int]:
-        return await self.call_thread(self._committed, partitions)
+        found: dict[TP, int] = await self.call_thread(self._committed, partitions)
+        return found
 
     async def _committed(self, partitions: list[TP]) -> dict[TP, int]:
         consumer = self._ensure_consumer()
@@ -224,7 +225,7 @@ class SliceTransport(FaustTransport):  # type: ignore[misc]
     Consumer = SliceConsumer
 
 
-class Untouched(faust.Schema):  # type: ignore[misc, type-arg]
+class Untouched(faust.Schema):  # type: ignore[misc]
     """Hands on key and value as they are."""
 
     def loads_key(self, app: Any, message: Any, **_: Any) -> Any:

@@ -134,8 +134,8 @@ _QUOTES = re.compile(r'"""|\'\'\'|"|\'')
 def places(text: str) -> Place:
     """Finds where in a TOML text the value of a key stands, by a scan of its lines.
 
-    For a text value the place is that of its first character. Unusual layouts (inline tables, a key in a string) fall back to
-    the nearest table above, or to (0, 0).
+    For a text value the place is that of its first character. Unusual layouts (inline tables, a key in a string)
+    fall back to the nearest table above, or to (0, 0).
     """
     found: dict[tuple[str, ...], tuple[int, int]] = {}
     table: tuple[str, ...] = ()

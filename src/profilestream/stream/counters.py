@@ -1,0 +1,50 @@
+"""What a worker has done so far, for its status line and its metrics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter
+
+EVENTS = Counter("profilestream_events_folded_total", "Events folded")
+DUPLICATES = Counter("profilestream_duplicates_total", "Events dropped because the customer had them already")
+STRAYS = Counter("profilestream_strays_forwarded_total", "Records forwarded to their customer's shard")
+DEAD_LETTERS = Counter("profilestream_dead_letters_total", "Records that could not be taken", ["reason"])
+CROSSINGS = Counter("profilestream_crossings_total", "Segment crossings written to the outboxes")
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a worker has done so far."""
+
+    events: int = 0
+    duplicates: int = 0
+    strays: int = 0
+    dead_letters: dict[str, int] = field(default_factory=dict)
+    crossings: int = 0
+    commits: int = 0
+    writes: int = 0
+    shown_events: int = 0
+    shown_at_s: float = field(default_factory=time.monotonic)
+
+    def add(self, events: int, writes: int, crossings: int) -> None:
+        """Counts a commit that is done."""
+        self.commits += 1
+        self.events += events
+        self.writes += writes
+        self.crossings += crossings
+        EVENTS.inc(events)
+        CROSSINGS.inc(crossings)
+
+    def count_duplicates(self, count: int) -> None:
+        self.duplicates += count
+        DUPLICATES.inc(count)
+
+    def count_stray(self) -> None:
+        self.strays += 1
+        STRAYS.inc()
+
+    def count_dead_letter(self, reason: str) -> None:
+        self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
+        DEAD_LETTERS.labels(reason).inc()

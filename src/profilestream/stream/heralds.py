@@ -1,0 +1,46 @@
+"""What a crossing becomes: a membership in Redis, and a change that waits in the outbox, ready to send."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from profilestream.core.engine import Crossing
+from profilestream.store.commits import Change, Membership
+from profilestream.stream.sources import Accepted
+from profilestream.wire.changes import EventReference, SegmentChange, encode_change
+
+
+def membership(customer_id: str, crossing: Crossing) -> Membership:
+    """The membership after a crossing: since its time, or none."""
+    return Membership(crossing.segment, customer_id, crossing.at if crossing.crossing % 2 else None)
+
+
+class Herald:
+    """Words the changes of one generation; `source` is that of every message."""
+
+    def __init__(self, generation: str, fingerprint: str, source: str) -> None:
+        self._generation = generation
+        self._fingerprint = fingerprint
+        self._source = source
+
+    def change(self, customer_id: str, crossing: Crossing) -> Change:
+        """The change for a crossing; its event is the one whose folding crossed, none when time alone did."""
+        found: Accepted | None = crossing.event
+        event = None
+        if found is not None:
+            event = EventReference(found.topic, found.partition, found.offset, found.event.event_id)
+        word: Literal["entered", "exited"] = "entered" if crossing.crossing % 2 else "exited"
+        message = SegmentChange(
+            customer_id=customer_id,
+            segment=crossing.segment,
+            change=word,
+            crossing=crossing.crossing,
+            cause="time" if found is None else "event",
+            values=crossing.values,
+            generation=self._generation,
+            definitions=self._fingerprint,
+            time_ms=crossing.at,
+            source=self._source,
+            event=event,
+        )
+        return Change(customer_id, crossing.segment, crossing.crossing, word, encode_change(message))
