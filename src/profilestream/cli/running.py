@@ -10,8 +10,6 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
-from profilestream.emitter import Emitter
-from profilestream.worker import Clock, Worker
 
 UntilCaughtUp = Annotated[
     bool, typer.Option("--until-caught-up", help="Stop once everything that is there now has been handled.")
@@ -44,6 +42,8 @@ def worker(
     """Fold events into profiles. Start as many as you like; Kafka shares the shards among them."""
     if clock not in ("wall", "event"):
         raise typer.BadParameter("write `wall` or `event`", param_hint="--clock")
+    from profilestream.worker import Clock, Worker  # Faust takes its time to load; other commands need not wait
+
     kind: Clock = "event" if clock == "event" else "wall"
     found = settings(kafka, redis, namespace)
     asyncio.run(_run(lambda: Worker(found, _say, kind), until_caught_up))
@@ -56,6 +56,8 @@ def emitter(
     namespace: NamespaceOption = None,
 ) -> None:
     """Announce segment changes on Kafka, each once. Start two for safety; they share the shards."""
+    from profilestream.emitter import Emitter
+
     found = settings(kafka, redis, namespace)
     asyncio.run(_run(lambda: Emitter(found, _say), until_caught_up))
 

@@ -103,8 +103,6 @@ class Code:
                 return self.new(_guard([item], f"not {item.source}"), item.nullable)
             case x.Since():
                 time = self.atom(node.time)
-                if node.time.kind == "json":  # a fact of any kind
-                    time = self.new(f"{self.object(words.number)}({time.source})", True)
                 value = f"(now - {time.source})" + (f" // {x.DAY_MS}" if node.days else "")
                 return self.new(_guard([time], value), time.nullable)
             case x.Elapsed():

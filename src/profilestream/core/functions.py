@@ -24,7 +24,11 @@ def _since(days: bool) -> Build:
         parser.need(tree.args[0], args[0], ("time",), "since() takes a time")
         if x.uses_clock(args[0]):
             fail(tree, "since() takes a time of the past, not one that moves with the clock")
-        return x.Since(args[0], days, "number" if days else "duration")
+        time = args[0]
+        if time.kind == "json":
+            # A fact of any kind is a time only where it is a number, of milliseconds.
+            time = x.Call("number", (time,), "time")
+        return x.Since(time, days, "number" if days else "duration")
 
     return build
 

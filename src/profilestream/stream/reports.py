@@ -53,4 +53,6 @@ class StatusLine:
         self._shown = (announced, transactions)
         self._next = now + self._interval_s
         rest = "" if waiting is None else f"; {waiting:,} waiting"
-        self._report(f"announced {announced:,} changes in {transactions:,} transactions{rest}")
+        changes = "1 change" if announced == 1 else f"{announced:,} changes"
+        batches = "1 transaction" if transactions == 1 else f"{transactions:,} transactions"
+        self._report(f"announced {changes} in {batches}{rest}")
