@@ -172,8 +172,8 @@ class Shard:
             if position < begins[tp]:
                 raise LogMismatch(
                     f"topic {topic}, partition {self.number}: the next record to fold is {position}, but the log "
-                    f"begins at {begins[tp]}; records were removed before they were folded. Raise the topic's retention; "
-                    "to go on without them, fold into another namespace"
+                    f"begins at {begins[tp]}; records were removed before they were folded. Raise the topic's "
+                    "retention; to go on without them, fold into another namespace"
                 )
             if position > ends[tp]:
                 raise LogMismatch(

@@ -18,7 +18,6 @@ from typing import Any
 import redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
 from tests.comparison import read_changes
 from tests.kafka_records import Sending, properly, remove_topics, send
 

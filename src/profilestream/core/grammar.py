@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
@@ -35,6 +36,8 @@ from profilestream.core.vocabulary import (
 
 _ARITHMETIC: Final = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _COMPARE: Final = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+
+_SINGLE_EQUALS: Final = re.compile(r"(?<![=!<>])=(?!=)")
 
 T = TypeVar("T")
 
@@ -95,7 +98,8 @@ class Grammar:
             raise _placed(text, error.message, error.line, _characters(text, error.line, error.column)) from None
         except SyntaxError as error:
             line, column = (error.lineno or 1) - 1, (error.offset or 1) - 1
-            raise _placed(text, f"not an expression: {error.msg}", line, max(column, 0)) from None
+            hint = "; `=` gives a value, `==` compares" if _SINGLE_EQUALS.search(text) else ""
+            raise _placed(text, f"not an expression: {error.msg}{hint}", line, max(column, 0)) from None
         except (RecursionError, MemoryError):
             raise ExpressionError("nested too deeply; use traits for its parts") from None
         except (ValueError, UnicodeError):

@@ -49,7 +49,7 @@ def compile_read(nodes: Iterable[Node], slots: Slots, local: Local, shown: bool 
             source = f"{code.object(_time_shown)}({source})"
         elif shown and _holds_times(node):
             source = f"{code.object(_times_shown)}({source})"
-        elif shown and not x.is_integral(node) and node.kind in ("number", "duration", "json"):
+        elif shown and node.kind in ("number", "duration", "json") and not _is_bounded(node):
             source = f"{code.object(words.finite)}({source})"
         values.append(source)
     code.line(f"return ({''.join(v + ', ' for v in values)})")
@@ -80,7 +80,6 @@ def compile_difference(
     for name, place, node in traits:
         atom = code.atom(node)
         value, nullable = atom.source, atom.nullable
-        exact = x.is_integral(node)
         if node.kind in ("list", "object", "json", "boolean"):
             # Python's == would take true for 1, and a list for the one it was changed from.
             shown = f"{code.object(_times_shown)}({value})" if _holds_times(node) else f"{finite}({value})"
@@ -91,12 +90,12 @@ def compile_difference(
             if not isinstance(node, x.Aggregate):
                 value, nullable = code.new(f"{code.object(words.in_years)}({value})", True).source, True
             put = f"{time}({value})"
-        elif exact:
+        elif _is_bounded(node):
             put = value
         else:
             if node.kind != "string":
                 value, nullable = code.new(f"{finite}({value})", True).source, True
-            put = f"{text}({value})"
+            put = value if x.is_integral(node) else f"{text}({value})"
         was = f"w[{place}]"
         with code.block(f"if {value} != {was}:"):
             if nullable:
@@ -108,6 +107,11 @@ def compile_difference(
                 code.line(f"f += ({name!r}, {put})")
             code.line(f"{was} = {value}")
     return code.function("difference", "s, now, w, f, gone")
+
+
+def _is_bounded(node: Node) -> bool:
+    """Whether the value is an integer that events alone keep small: counts, sums, and what they hold."""
+    return isinstance(node, x.Aggregate) and x.is_integral(node)
 
 
 def _holds_times(node: Node) -> bool:

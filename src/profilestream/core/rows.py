@@ -78,6 +78,8 @@ def _add(code: Code, slot: Slot, row: str) -> None:
         elif node.value.kind == "json" and node.function in ("sum", "mean"):
             known = code.new(f"{code.object(words.number)}({item})", True)
             needed, item = [known], known.source
+    if node.function in ("min", "max", "first", "last") and node.value is not None and _is_decimal(node.value):
+        item = f"{code.object(words.plain)}({item})"
     if slot.aggregate.ordered or (node.by is not None and _inner(slot).ordered):
         item = f"[at, e.event_id, {row}, {item}]"
     if node.by is not None:
@@ -91,6 +93,10 @@ def _add(code: Code, slot: Slot, row: str) -> None:
         return
     with code.block("if " + " and ".join(f"{n.source} is not None" for n in needed) + ":"):
         _put(code, slot, item)
+
+
+def _is_decimal(value: Node) -> bool:
+    return value.kind == "number" and not x.is_integral(value)
 
 
 def _inner(slot: Slot) -> agg.Aggregate:

@@ -20,6 +20,9 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NEVER: Final = 1 << 62
 """An instant after every other: no timer."""
 
+INTEGER_BITS_MAX: Final = 14_000
+"""Python writes integers of at most 4,300 digits."""
+
 MISSING: Final = object()
 """What an event says of a fact that it does not mention."""
 
@@ -46,8 +49,15 @@ def kind_of(value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The value, or absent where a float has left the numbers; whole floats stay floats."""
-    return None if value.__class__ is float and not math.isfinite(value) else value
+    """The value, or absent where a float has left the numbers or an integer has more digits than can be written."""
+    if value.__class__ is float:
+        return value if math.isfinite(value) else None
+    return None if value.__class__ is int and value.bit_length() > INTEGER_BITS_MAX else value
+
+
+def plain(value: Any) -> Any:
+    """A number in one form: 1.0 is 1, so that no order of arrival shows in which of the two is kept."""
+    return int(value) if value.__class__ is float and value.is_integer() else value
 
 
 def arithmetic(op: str, a: Any, b: Any) -> Any:
