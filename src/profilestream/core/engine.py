@@ -237,22 +237,25 @@ class Engine:
         profile.due = due
 
     def _remembers(self, profile: Profile, hashed: bytes, arrival: int) -> bool:
-        """Whether the event was had before; if not, it is remembered from now on."""
+        """Whether the event was had before; if not, it is remembered from now on.
+
+        A few more ids are kept than count, so that not every event copies all of them to let one go.
+        """
         ids = profile.ids
         place = ids.find(hashed)
         while place != -1:
-            if place % _ID_BYTES == 0:
+            if place % _ID_BYTES == 0 and place >= len(ids) - self._ids_bytes_max:
                 had = int.from_bytes(ids[place + 8 : place + 16], "big", signed=True)
                 if abs(arrival - had) <= self._ids_ms_max:
                     return True
             place = ids.find(hashed, place + 1)
         ids += hashed + arrival.to_bytes(8, "big", signed=True)
         if len(ids) % _TRIM_BYTES == 0:
-            # What is too old is no duplicate any more; it is let go now and then, to keep states small.
+            ids = ids[-self._ids_bytes_max :]
             oldest = arrival - self._ids_ms_max
             while int.from_bytes(ids[8:16], "big", signed=True) < oldest:
                 ids = ids[_ID_BYTES:]
-        profile.ids = ids[-self._ids_bytes_max :] if len(ids) > self._ids_bytes_max else ids
+        profile.ids = ids
         return False
 
     def _handler(self, name: str, bit: int) -> Handler:

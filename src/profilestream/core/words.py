@@ -48,6 +48,9 @@ def kind_of(value: Any) -> str:
     return "object" if isinstance(value, dict) else "list"
 
 
+_NUMBERS: Final = (int, float)
+
+
 def finite(value: Any) -> Any:
     """The value, or absent where a float has left the numbers or an integer has more digits than can be written."""
     if value.__class__ is float:
@@ -62,7 +65,7 @@ def plain(value: Any) -> Any:
 
 def arithmetic(op: str, a: Any, b: Any) -> Any:
     """`a op b`; absent where a side is absent or no number, for a divisor of 0 and beyond floats."""
-    if a is None or b is None or kind_of(a) != "number" or kind_of(b) != "number":
+    if a.__class__ not in _NUMBERS or b.__class__ not in _NUMBERS:
         return None
     try:
         if op == "+":
