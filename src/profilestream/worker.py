@@ -7,6 +7,7 @@ is dropped with its inbox, its cache and whatever was in flight; the next one st
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
@@ -32,6 +33,10 @@ from profilestream.wire.definitions import parse_definitions
 from profilestream.work import Shard, Tools
 
 BACKOFF_S = (0.1, 5.0)
+
+# Profiles are many and have no cycles: looking through all of them for garbage, as Python does by default for every
+# few thousand new objects, costs more than folding.
+GARBAGE_THRESHOLDS = (50_000, 20, 100)
 CAUGHT_UP_CHECK_S = 0.05
 
 Clock = Literal["wall", "event"]
@@ -69,6 +74,8 @@ class Worker:
         because of it, is handled and what is due at each shard's clock has happened. Raises NotFound where there is no
         generation, StoreRefused for a Redis that cannot be used, LogMismatch when a shard cannot go on.
         """
+        gc.freeze()
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
         kafka = self.settings.kafka
         assert kafka is not None
         await wait_for_kafka(kafka, self._report)
