@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 
-from profilestream.core.engine import Crossing, Engine
+from profilestream.core.engine import Crossing, Engine, Handler
 from profilestream.core.profile import Profile
 from profilestream.settings import Settings
 from profilestream.store.commits import Commit, CommitReply, Head
@@ -30,8 +30,11 @@ from profilestream.store.shard_store import ShardStore
 from profilestream.stream.counters import Counters
 from profilestream.stream.heralds import Herald, membership
 from profilestream.stream.outward import Outward
-from profilestream.stream.slices import Inbox
+from profilestream.stream.slices import Inbox, Record
 from profilestream.stream.sources import Accepted, Sources
+from profilestream.stream.strays import Origin
+from profilestream.wire.dead_letters import Rejection
+from profilestream.wire.events import Event
 from profilestream.wire.states import profile_of
 
 CLOCK_START_MS = -(1 << 62)
@@ -45,11 +48,10 @@ class Conflict(Exception):
 class Batch:
     """A run of records up to one position a topic, with what came of it."""
 
-    accepted: list[Accepted] = field(default_factory=list)
-    customers: set[str] = field(default_factory=set)
+    accepted: list[tuple[Event, Handler, Record, Origin | None]] = field(default_factory=list)
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
     outward: bool = False
-    records: int = 0
-    bytes: int = 0
     origins: dict[str, int] = field(default_factory=dict)
 
 
@@ -71,6 +73,7 @@ class Updater:
         counters: Counters,
         follow_wall_clock: Callable[[], bool],
         made_room: Callable[[], None],
+        report: Callable[[str], None],
     ) -> None:
         self.shard = shard
         self.inbox = inbox
@@ -89,6 +92,7 @@ class Updater:
         self._counters = counters
         self._follow_wall_clock = follow_wall_clock
         self._made_room = made_room
+        self._report = report
         self._commit = head.commit
         self._sequence = head.sequence
         self._origins = dict(head.origins)
@@ -100,14 +104,19 @@ class Updater:
         self._due: list[str] = []
         self._head_checked_s = time.monotonic()
         self._ticked_s = 0.0
+        self._time_had_its_turn = False
+        self._told_full = False
 
     async def run(self) -> None:
         """Works until cancelled; everything that ends it otherwise is an exception."""
         while True:
             await self._settle(self._settings.commits_in_flight_max - 1)
-            if self._due:
+            full = self._outbox_is_full()
+            if self._due and not full and not (self.inbox and self._time_had_its_turn):
+                self._time_had_its_turn = True
                 await self._pass_time()
-            elif self.inbox and not self._outbox_is_full():
+            elif self.inbox and not full:
+                self._time_had_its_turn = False
                 await self._update()
             elif self._in_flight:
                 await self._settle(0)
@@ -122,74 +131,77 @@ class Updater:
         if batch.outward:
             # Acknowledged before the positions pass it: a crash in between forwards again, and is found out.
             await self._outward.flush()
-        profiles = await self._load(batch.customers)
-        crossings, folded, events = self._fold(batch.accepted, profiles)
+        await self._load(batch.missing, batch.profiles)
+        crossings, folded, events = self._fold(batch)
         self._origins.update(batch.origins)
         self._send(folded, crossings, batch.origins, events)
 
     def _take(self) -> Batch:
         """Takes, decodes and routes records up to the limits of one commit."""
-        batch = Batch()
-        customers, limits = batch.customers, self._settings
-        take, accept, shard, shards = self.inbox.take, self._sources.accept, self.shard, self._shards
-        while len(customers) < limits.commit_customers_max and batch.bytes < limits.commit_bytes_max:
+        batch, limits = Batch(), self._settings
+        profiles, missing, accepted, cache = batch.profiles, batch.missing, batch.accepted, self._cache
+        take, read, now_ms = self.inbox.take, self._sources.read, time.time_ns() // 1_000_000
+        size = 0
+        while len(profiles) + len(missing) < limits.commit_customers_max and size < limits.commit_bytes_max:
             record = take()
             if record is None:
                 break
-            batch.records += 1
-            batch.bytes += len(record.value or b"")
-            found = accept(record)
-            if not isinstance(found, Accepted):
-                self._outward.dead_letter(record, found)
-                self._counters.count_dead_letter(found.reason)
-                batch.outward = True
+            size += len(record.value or b"")
+            event, handler, origin = read(record, now_ms)
+            if event.__class__ is Rejection:
+                self._dead_letter(record, event, batch)
                 continue
-            if found.origin is not None and not self._is_new(found, batch):
+            if origin is not None and not self._is_new(origin, batch):
                 continue
-            customer_id = found.event.customer_id
-            if shard_of(customer_id, shards) != shard:
-                self._outward.stray(record, found, shards)
-                self._counters.count_stray()
-                batch.outward = True
-                continue
-            customers.add(customer_id)
-            batch.accepted.append(found)
+            customer_id = event.customer_id
+            if customer_id not in profiles and customer_id not in missing:
+                profile = cache.get(customer_id)
+                if profile is not None:
+                    profiles[customer_id] = profile
+                    cache.move_to_end(customer_id)
+                elif shard_of(customer_id, self._shards) == self.shard:
+                    missing.add(customer_id)
+                else:
+                    self._stray(Accepted(event, handler, record, origin), batch)
+                    continue
+            accepted.append((event, handler, record, origin))
         return batch
 
-    async def _load(self, customers: Iterable[str]) -> dict[str, Profile]:
-        """The profiles of customers: cached, or stored, or new."""
-        cache, found = self._cache, {}
-        missing = []
-        for customer_id in customers:
-            profile = cache.get(customer_id)
-            if profile is None:
-                missing.append(customer_id)
-            else:
-                cache.move_to_end(customer_id)
-                found[customer_id] = profile
-        if missing:
-            for customer_id, state in zip(missing, await self._store.load(missing), strict=True):
-                profile = profile_of(customer_id, state, self._engine)
-                found[customer_id] = cache[customer_id] = profile
-            while len(cache) > self._cached_max:
-                # Safe while commits are in flight: a later load comes behind them on the same connection.
-                cache.popitem(last=False)
-        return found
+    def _dead_letter(self, record: Record, rejection: Rejection, batch: Batch) -> None:
+        self._outward.dead_letter(record, rejection)
+        self._counters.count_dead_letter(rejection.reason)
+        batch.outward = True
 
-    def _fold(
-        self, accepted: list[Accepted], profiles: dict[str, Profile]
-    ) -> tuple[list[tuple[str, Crossing]], dict[str, Profile], int]:
+    def _stray(self, found: Accepted, batch: Batch) -> None:
+        self._outward.stray(found, self._shards)
+        self._counters.count_stray()
+        batch.outward = True
+
+    async def _load(self, missing: Iterable[str], profiles: dict[str, Profile]) -> None:
+        """Adds the profiles of customers that are not cached: stored ones, or new ones."""
+        wanted = list(missing)
+        if not wanted:
+            return
+        cache = self._cache
+        for customer_id, state in zip(wanted, await self._store.load(wanted), strict=True):
+            profiles[customer_id] = cache[customer_id] = profile_of(customer_id, state, self._engine)
+        while len(cache) > self._cached_max:
+            # Safe while commits are in flight: a later load comes behind them on the same connection.
+            cache.popitem(last=False)
+
+    def _fold(self, batch: Batch) -> tuple[list[tuple[str, Crossing]], dict[str, Profile], int]:
         """Folds events in their order; the shard's clock moves before each. Duplicates are not counted."""
-        fold, clock, duplicates = self._engine.fold, self.clock, 0
+        fold, clock, profiles, duplicates = self._engine.fold, self.clock, batch.profiles, 0
         crossings: list[tuple[str, Crossing]] = []
         folded: dict[str, Profile] = {}
         mine: list[Crossing] = []
-        for found in accepted:
-            event = found.event
+        for found in batch.accepted:
+            event, handler, record, origin = found
             customer_id = event.customer_id
             profile = profiles[customer_id]
             at = event.occurred_at if event.occurred_at > clock else clock
-            if fold(profile, event, found.handler, at, found.timestamp_ms, mine, found):
+            arrival = record.timestamp if origin is None else origin.timestamp_ms
+            if fold(profile, event, handler, at, arrival, mine, found):
                 clock = at
                 folded[customer_id] = profile
             else:
@@ -200,18 +212,24 @@ class Updater:
         self.clock = clock
         if duplicates:
             self._counters.count_duplicates(duplicates)
-        return crossings, folded, len(accepted) - duplicates
+        return crossings, folded, len(batch.accepted) - duplicates
 
     async def _pass_time(self) -> None:
         """A commit of its own for customers for whom something fell due at or before the clock."""
         customers, self._due = self._due, []
-        profiles = await self._load(customers)
+        profiles = {c: self._cache[c] for c in customers if c in self._cache}
+        await self._load([c for c in customers if c not in profiles], profiles)
+        moved: dict[str, Profile] = {}
         crossings: list[tuple[str, Crossing]] = []
         for customer_id, profile in profiles.items():
+            if profile.due > self.clock:
+                continue  # named by a reply that is older than what was folded since
             mine: list[Crossing] = []
             self._engine.advance(profile, self.clock, mine)
+            moved[customer_id] = profile
             crossings += [(customer_id, crossing) for crossing in mine]
-        self._send(profiles, crossings, {}, 0)
+        if moved:
+            self._send(moved, crossings, {}, 0)
 
     def _send(
         self,
@@ -256,18 +274,11 @@ class Updater:
     # Between batches
 
     async def _rest(self) -> None:
-        """Nothing waits: time may pass, the head is looked at, then sleep until something comes."""
+        """Nothing can be done now: look whether time has passed, then sleep until something comes."""
         now_s = time.monotonic()
-        if now_s - self._head_checked_s >= self._settings.head_check_interval_ms / 1000:
-            head = await self._store.read_head()
-            if head.commit != self._commit:
-                raise Conflict
-            self._head_checked_s = now_s
-        if self._follow_wall_clock() and now_s - self._ticked_s >= self._settings.tick_interval_ms / 1000:
+        if now_s - self._ticked_s >= self._settings.tick_interval_ms / 1000:
             self._ticked_s = now_s
-            wall = time.time_ns() // 1_000_000
-            self._due = [c for c, _ in await self._store.due(wall, self._settings.timers_page_max)]
-            self.clock = max(self.clock, wall)
+            await self._tick(now_s)
             if self._due:
                 return
         if self.inbox and not self._outbox_is_full():
@@ -282,6 +293,29 @@ class Updater:
         finally:
             self.idle.clear()
 
+    async def _tick(self, now_s: float) -> None:
+        """Looks at the head, at the clock, at the timers, and at a full outbox."""
+        if now_s - self._head_checked_s >= self._settings.head_check_interval_ms / 1000:
+            head = await self._store.read_head()
+            if head.commit != self._commit:
+                raise Conflict
+            self._head_checked_s = now_s
+        if self._outbox_is_full():
+            if not self._told_full:
+                self._told_full = True
+                self._report(
+                    f"shard {self.shard}: {self.outbox_changes:,} changes wait for the emitter; "
+                    "folding pauses until it has announced some"
+                )
+            self.outbox_changes = await self._store.outbox_changes()
+            return
+        if self._told_full:
+            self._told_full = False
+            self._report(f"shard {self.shard}: folding goes on")
+        if self._follow_wall_clock():
+            self.clock = max(self.clock, time.time_ns() // 1_000_000)
+        self._due = [c for c, _ in await self._store.due(self.clock, self._settings.timers_page_max)]
+
     async def anything_due(self) -> bool:
         """Whether a timer is due at the clock; between batches only."""
         return bool(self._due) or bool(await self._store.due(self.clock, 1))
@@ -289,10 +323,8 @@ class Updater:
     def _outbox_is_full(self) -> bool:
         return self.outbox_changes >= self._settings.outbox_changes_max
 
-    def _is_new(self, found: Accepted, batch: Batch) -> bool:
+    def _is_new(self, origin: Origin, batch: Batch) -> bool:
         """Whether a forwarded record was not folded before; its origin's greatest offset then moves on."""
-        origin = found.origin
-        assert origin is not None
         name = f"{origin.type}:{origin.topic}:{origin.partition}"
         if origin.offset <= batch.origins.get(name, self._origins.get(name, -1)):
             self._counters.count_duplicates(1)

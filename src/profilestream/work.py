@@ -143,6 +143,7 @@ class Shard:
                 counters=tools.counters,
                 follow_wall_clock=self._follows_wall_clock,
                 made_room=self._made_room,
+                report=tools.report,
             )
             self._release_buffers()
             await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in positions.items()})

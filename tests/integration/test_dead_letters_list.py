@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 import typer
-from tests.integration.isolation import KAFKA, fresh_settings, needs_servers
 from typer.testing import CliRunner
 
 from profilestream.operations.dead_letters import list_dead_letters
@@ -13,8 +12,6 @@ from profilestream.settings import Settings
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.topics import Admin
 from profilestream.wire.dead_letters import Rejection, headers
-
-pytestmark = needs_servers
 
 T0_MS = 1_769_851_800_000
 
@@ -25,11 +22,12 @@ def letter(offset: int, reason: str = "not_json", topic: str = "purchases", part
 
 
 @pytest.fixture
-async def settings() -> Settings:
-    settings = fresh_settings()
-    async with Admin(KAFKA) as admin:
+async def settings(own_settings: Settings) -> Settings:
+    """Settings whose topic of dead letters has five records, of which one is there twice."""
+    settings = own_settings
+    async with Admin(str(settings.kafka)) as admin:
         await admin.create(settings.dead_letters_topic, 2, {})
-    async with ForwardingProducer(KAFKA) as producer:
+    async with ForwardingProducer(str(settings.kafka)) as producer:
         for given in (
             letter(5),
             letter(3),
@@ -44,7 +42,7 @@ async def settings() -> Settings:
 
 
 async def test_each_record_is_listed_once_oldest_first_and_counted_by_reason(settings: Settings) -> None:
-    found = await list_dead_letters(KAFKA, settings.dead_letters_topic)
+    found = await list_dead_letters(str(settings.kafka), settings.dead_letters_topic)
     assert [x.offset for x in found.letters] == [3, 4, 5, 9]
     assert found.by_reason == {"not_json": 2, "bad_time": 2}
     assert (found.total, found.repeats, found.exact) == (4, 1, True)
@@ -59,25 +57,25 @@ async def test_each_record_is_listed_once_oldest_first_and_counted_by_reason(set
 
 
 async def test_reason_topic_and_count_select(settings: Settings) -> None:
-    topic = settings.dead_letters_topic
-    assert [x.offset for x in (await list_dead_letters(KAFKA, topic, reason="bad_time")).letters] == [4, 9]
-    assert [x.offset for x in (await list_dead_letters(KAFKA, topic, topic="browsing")).letters] == [9]
-    newest = await list_dead_letters(KAFKA, topic, count=2)
+    kafka, topic = str(settings.kafka), settings.dead_letters_topic
+    assert [x.offset for x in (await list_dead_letters(kafka, topic, reason="bad_time")).letters] == [4, 9]
+    assert [x.offset for x in (await list_dead_letters(kafka, topic, topic="browsing")).letters] == [9]
+    newest = await list_dead_letters(kafka, topic, count=2)
     assert [x.offset for x in newest.letters] == [5, 9]
     assert newest.total == 4
-    assert (await list_dead_letters(KAFKA, topic, count=0)).letters == []
+    assert (await list_dead_letters(kafka, topic, count=0)).letters == []
 
 
 async def test_a_record_that_is_no_dead_letter_is_counted_apart(settings: Settings) -> None:
-    async with ForwardingProducer(KAFKA) as producer:
+    async with ForwardingProducer(str(settings.kafka)) as producer:
         await producer.send(settings.dead_letters_topic, b"k", b"v", [("reason", b"not_json")])
         await producer.flush()
-    found = await list_dead_letters(KAFKA, settings.dead_letters_topic)
+    found = await list_dead_letters(str(settings.kafka), settings.dead_letters_topic)
     assert (found.total, found.unreadable) == (4, 1)
 
 
-async def test_no_topic_is_no_dead_letters() -> None:
-    assert (await list_dead_letters(KAFKA, fresh_settings().dead_letters_topic)).total == 0
+async def test_no_topic_is_no_dead_letters(own_settings: Settings) -> None:
+    assert (await list_dead_letters(str(own_settings.kafka), own_settings.dead_letters_topic)).total == 0
 
 
 def run(settings: Settings, *arguments: str) -> str:
@@ -87,7 +85,10 @@ def run(settings: Settings, *arguments: str) -> str:
     data.register(app)
     environment = {"PROFILESTREAM_DEAD_LETTERS_TOPIC": settings.dead_letters_topic, "COLUMNS": "160"}
     result = CliRunner().invoke(
-        app, ["dead-letters", "list", "--kafka", KAFKA, *arguments], env=environment, catch_exceptions=False
+        app,
+        ["dead-letters", "list", "--kafka", str(settings.kafka), *arguments],
+        env=environment,
+        catch_exceptions=False,
     )
     assert result.exit_code == 0
     return result.stdout

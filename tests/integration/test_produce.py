@@ -11,23 +11,23 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.integration.isolation import KAFKA, fresh_settings, fresh_types, needs_servers
+from tests.integration.isolation import fresh_types
 
 from profilestream.core.errors import UsageError
 from profilestream.core.events import BUILT_IN
 from profilestream.operations.produce import BadLines, LineCheck, Produced, produce
+from profilestream.settings import Settings
 from profilestream.store.keys import shard_of
 from profilestream.stream.reading import read_to_end
 from profilestream.stream.topics import Admin
-
-pytestmark = needs_servers
 
 
 class Shop:
     """A topic of purchases of its own, and a file to send to it."""
 
-    def __init__(self, directory: Path) -> None:
-        settings = fresh_settings()
+    def __init__(self, directory: Path, settings: Settings) -> None:
+        assert settings.kafka is not None
+        self.kafka = settings.kafka
         self.types = fresh_types(settings)
         self.topic = self.types["purchase"].topic
         self.file = directory / "purchases.jsonl"
@@ -37,16 +37,16 @@ class Shop:
 
     async def send(self, validate: bool = True, **options) -> Produced:
         with self.file.open("rb") as source:
-            return await produce(KAFKA, self.topic, source, self.file.name, self.check(validate), **options)
+            return await produce(self.kafka, self.topic, source, self.file.name, self.check(validate), **options)
 
     async def records(self) -> list:
-        return [record async for record in read_to_end(KAFKA, self.topic)]
+        return [record async for record in read_to_end(self.kafka, self.topic)]
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path)
-    async with Admin(KAFKA) as admin:
+async def shop(tmp_path: Path, own_settings: Settings) -> Shop:
+    shop = Shop(tmp_path, own_settings)
+    async with Admin(shop.kafka) as admin:
         await admin.create(shop.topic, 4, {"message.timestamp.type": "LogAppendTime"})
     return shop
 
@@ -123,8 +123,10 @@ async def test_a_topic_that_no_event_type_has_is_wrong_use_and_the_known_ones_ar
         LineCheck("purchase", BUILT_IN, 300_000)
 
 
-async def test_a_topic_that_does_not_exist_is_wrong_use_even_without_validation(tmp_path: Path) -> None:
-    shop = Shop(tmp_path)
+async def test_a_topic_that_does_not_exist_is_wrong_use_even_without_validation(
+    tmp_path: Path, own_settings: Settings
+) -> None:
+    shop = Shop(tmp_path, own_settings)
     shop.file.write_bytes(event(1))
     for validate in (True, False):
         with pytest.raises(UsageError, match="init"):
@@ -143,7 +145,7 @@ async def test_a_pipe_is_sent_as_it_comes_up_to_its_first_bad_line(shop: Shop) -
         os.write(write_end, b"\n".join([event(1), event(2), b"nonsense", event(3)]))
         os.close(write_end)
         with pytest.raises(BadLines, match="standard input:3: not_json") as caught:
-            await produce(KAFKA, shop.topic, source, "standard input", shop.check())
+            await produce(shop.kafka, shop.topic, source, "standard input", shop.check())
     assert "2 events before it were sent" in str(caught.value)
     assert len(await shop.records()) == 2
 

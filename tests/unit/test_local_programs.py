@@ -135,7 +135,6 @@ def test_jars_are_fetched_once_and_then_found_without_a_network(
 
 
 def test_without_a_network_the_error_says_what_to_do(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("jgo")
     monkeypatch.setattr(packages, "_CENTRAL", "http://127.0.0.1:9/maven2")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(ServerUnavailable, match="could not be fetched") as raised:
@@ -186,7 +185,6 @@ def artifact(cached: Path) -> Any:
 
 
 def test_a_jar_gets_its_name_when_its_checksum_is_right(served: Path, tmp_path: Path) -> None:
-    pytest.importorskip("requests")
     target = tmp_path / "maven" / "it.jar"
     (served / "org" / "it" / "it.jar").write_bytes(b"whole")
     (served / "org" / "it" / "it.jar.sha1").write_text("0" * 40)

@@ -93,7 +93,7 @@ class Engine:
         self._probe_all = self.index.probe(lambda g: True)
         self._read_all: Read | None = None
         self._bits = self._trait_bits(windowed)
-        self.has_bounded_maps = any(isinstance(s.aggregate, Top | ByKey) for s in self.slots.all)
+        self._bounded = {s.index for s in self.slots.all if isinstance(s.aggregate, Top | ByKey)}
         self._new_positions, self._new_suspects = self._beginning()
 
     # Profiles
@@ -219,11 +219,13 @@ class Engine:
 
     def missed(self, profile: Profile) -> dict[str, int]:
         """For each trait whose bounded map was full: how many values did not fit."""
+        slots = profile.slots
+        if not any(slots[place][1] for place in self._bounded):
+            return {}
         found = {}
         for trait in self.definitions.traits:
-            slots = [self.slots.by_node[a] for a in x.aggregates(trait.node)]
-            count = sum(profile.slots[s.index][1] for s in slots if isinstance(s.aggregate, Top | ByKey))
-            if count:
+            places = {self.slots.by_node[a].index for a in x.aggregates(trait.node)} & self._bounded
+            if count := sum(slots[place][1] for place in places):
                 found[trait.name] = count
         return found
 
@@ -241,7 +243,25 @@ class Engine:
 
         A few more ids are kept than count, so that not every event copies all of them to let one go.
         """
-        ids = profile.ids
+        known, ids = profile.known, profile.ids
+        if known is None:
+            known = profile.known = {ids[n : n + 8] for n in range(0, len(ids), _ID_BYTES)}
+        if hashed in known and self._counts(ids, hashed, arrival):
+            return True
+        known.add(hashed)
+        ids += hashed + arrival.to_bytes(8, "big", signed=True)
+        if len(ids) % _TRIM_BYTES == 0:
+            kept = ids[-self._ids_bytes_max :]
+            oldest = arrival - self._ids_ms_max
+            while int.from_bytes(kept[8:16], "big", signed=True) < oldest:
+                kept = kept[_ID_BYTES:]
+            if len(kept) < len(ids):
+                ids, profile.known = kept, None
+        profile.ids = ids
+        return False
+
+    def _counts(self, ids: bytes, hashed: bytes, arrival: int) -> bool:
+        """Whether one of the remembered ids is among the last ones and young enough."""
         place = ids.find(hashed)
         while place != -1:
             if place % _ID_BYTES == 0 and place >= len(ids) - self._ids_bytes_max:
@@ -249,13 +269,6 @@ class Engine:
                 if abs(arrival - had) <= self._ids_ms_max:
                     return True
             place = ids.find(hashed, place + 1)
-        ids += hashed + arrival.to_bytes(8, "big", signed=True)
-        if len(ids) % _TRIM_BYTES == 0:
-            ids = ids[-self._ids_bytes_max :]
-            oldest = arrival - self._ids_ms_max
-            while int.from_bytes(ids[8:16], "big", signed=True) < oldest:
-                ids = ids[_ID_BYTES:]
-        profile.ids = ids
         return False
 
     def _handler(self, name: str, bit: int) -> Handler:

@@ -16,12 +16,28 @@ class Profile:
     `slots` holds the aggregates' states in the program's order, `tiles` a dict from tile to state for each
     windowed slot, `pending` the states that an `ago` window does not see yet, by time. `ids` are remembered
     event ids, 16 bytes each: hash, arrival. What follows `due` is derived and never stored: `positions` and
-    `flips` place the segment index's groups; `changed` says which traits may differ from what was written.
+    `flips` place the segment index's groups; `changed` says which traits may differ from what was written,
+    `known` has the hashes in `ids`.
     """
 
     __slots__ = (
-        "as_of", "changed", "customer_id", "due", "event_time", "flips", "ids", "members", "pending",
-        "positions", "revision", "slots", "tiles", "window_due", "written", "written_due",
+        "as_of",
+        "changed",
+        "customer_id",
+        "due",
+        "event_time",
+        "flips",
+        "ids",
+        "known",
+        "members",
+        "pending",
+        "positions",
+        "revision",
+        "slots",
+        "tiles",
+        "window_due",
+        "written",
+        "written_due",
     )  # fmt: skip
 
     def __init__(
@@ -36,6 +52,7 @@ class Profile:
         self.pending = pending
         self.members: dict[str, Membership] = {}
         self.ids = b""
+        self.known: set[bytes] | None = None
         self.due = NEVER
         self.window_due = NEVER
         self.positions: list[Any] = []

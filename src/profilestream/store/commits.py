@@ -44,7 +44,8 @@ class ProfileWrite:
 
     `fields` is flat (field, value, field, value ...), `removed` names fields that become absent. With
     `rewrite` the readable hash is deleted first. `due` is the next instant in ms at which time alone
-    changes something, None when there is none: the former timer is replaced or removed.
+    changes something, None when there is none: the former timer is replaced or removed, unless `due_changed`
+    is false.
     """
 
     customer_id: str
@@ -53,6 +54,7 @@ class ProfileWrite:
     removed: Sequence[str] = ()
     rewrite: bool = False
     due: int | None = None
+    due_changed: bool = True
 
 
 @dataclass(slots=True)
@@ -127,6 +129,8 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         if removed:
             body += removed
         body += fields
+        if not write.due_changed:
+            continue
         if write.due is None:
             timers_gone.append(customer_id)
         else:

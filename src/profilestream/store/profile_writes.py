@@ -48,16 +48,18 @@ class ProfileWriter:
         if members_changed:
             fields += ("_segments", segments_text(profile))
         due = None if profile.due > TIME_MS_MAX else profile.due
+        due_changed = rewrite or due != profile.written_due
         if due != profile.written_due:
             if due is None:
                 removed.append("_valid_until")
             else:
                 fields += ("_valid_until", time_text(due))
             profile.written_due = due
-        if self._engine.has_bounded_maps and (missed := self._engine.missed(profile)):
+        if missed := self._engine.missed(profile):
             fields += ("_missed", _json(missed))
         profile.changed = 0
-        return ProfileWrite(profile.customer_id, encode_state(profile, self._engine), fields, removed, rewrite, due)
+        state = encode_state(profile, self._engine)
+        return ProfileWrite(profile.customer_id, state, fields, removed, rewrite, due, due_changed)
 
 
 def segments_text(profile: Profile) -> bytes:

@@ -83,6 +83,11 @@ class ShardStore:
         )
         return [(member.decode(), int(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
 
+    async def outbox_changes(self) -> int:
+        """How many changes wait for the emitter."""
+        waiting: int = await self._pipeline.send("XLEN", self.keys.outbox)
+        return waiting
+
     async def next_due(self) -> int | None:
         """The earliest instant (ms) of any timer of the shard, None when there is none."""
         flat = await self._pipeline.send("ZRANGE", self.keys.timers, 0, 0, "WITHSCORES")

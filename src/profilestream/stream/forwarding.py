@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from faust.types import TP
 from profilestream.stream.outward import Outward
 from profilestream.stream.slices import Slice
 from profilestream.stream.sources import Accepted
+from profilestream.wire.dead_letters import Rejection
 
 PIECES_WAITING_MAX = 64
 RETRY_S = 1.0
@@ -93,14 +95,15 @@ class Forwarder:
     async def _forward(self, piece: Slice) -> None:
         tools = self._tools
         outward = Outward(tools.producer, tools.settings)
+        now_ms = time.time_ns() // 1_000_000
         for record in piece.records:
-            found = tools.sources.accept(record)
-            if isinstance(found, Accepted):
-                outward.stray(record, found, tools.generation.shards)
-                tools.counters.count_stray()
+            event, handler, origin = tools.sources.read(record, now_ms)
+            if isinstance(event, Rejection):
+                outward.dead_letter(record, event)
+                tools.counters.count_dead_letter(event.reason)
             else:
-                outward.dead_letter(record, found)
-                tools.counters.count_dead_letter(found.reason)
+                outward.stray(Accepted(event, handler, record, origin), tools.generation.shards)
+                tools.counters.count_stray()
         await outward.flush()
         self._past[TP(piece.topic, piece.partition)] = piece.records[-1].offset + 1
         for tp in list(self._full):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from profilestream.core.engine import Crossing
 from profilestream.store.commits import Change, Membership
-from profilestream.stream.sources import Accepted
+from profilestream.stream.sources import place
 from profilestream.wire.changes import EventReference, SegmentChange, encode_change
 
 
@@ -25,17 +25,18 @@ class Herald:
 
     def change(self, customer_id: str, crossing: Crossing) -> Change:
         """The change for a crossing; its event is the one whose folding crossed, none when time alone did."""
-        found: Accepted | None = crossing.event
         event = None
-        if found is not None:
-            event = EventReference(found.topic, found.partition, found.offset, found.event.event_id)
+        if crossing.event is not None:
+            cause, _, record, origin = crossing.event
+            topic, partition, offset, _ = place(record, origin)
+            event = EventReference(topic, partition, offset, cause.event_id)
         word: Literal["entered", "exited"] = "entered" if crossing.crossing % 2 else "exited"
         message = SegmentChange(
             customer_id=customer_id,
             segment=crossing.segment,
             change=word,
             crossing=crossing.crossing,
-            cause="time" if found is None else "event",
+            cause="time" if event is None else "event",
             values=crossing.values,
             generation=self._generation,
             definitions=self._fingerprint,

@@ -6,7 +6,7 @@ from profilestream.settings import Settings
 from profilestream.store.keys import shard_of
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.slices import Record
-from profilestream.stream.sources import Accepted
+from profilestream.stream.sources import Accepted, place
 from profilestream.stream.strays import stray_headers
 from profilestream.wire.dead_letters import Rejection, headers
 
@@ -24,14 +24,14 @@ class Outward:
         said = headers(rejection, record.topic, record.partition, record.offset, record.timestamp)
         self._waiting.append((self._settings.dead_letters_topic, record.key, record, said, None, record.timestamp))
 
-    def stray(self, record: Record, found: Accepted, shards: int) -> None:
+    def stray(self, found: Accepted, shards: int) -> None:
         """To the partition of the customer's shard, with the place that the record had first."""
-        origin = found.origin
-        kind = origin.type if origin is not None else found.handler.name
-        said = stray_headers(kind, found.topic, found.partition, found.offset, found.timestamp_ms)
+        record = found.record
+        topic, number, offset, timestamp_ms = place(record, found.origin)
+        said = stray_headers(found.handler.name, topic, number, offset, timestamp_ms)
         customer_id = found.event.customer_id
-        place = self._settings.rekeyed_topic, customer_id.encode()
-        self._waiting.append((*place, record, said, shard_of(customer_id, shards), found.timestamp_ms))
+        where = self._settings.rekeyed_topic, customer_id.encode()
+        self._waiting.append((*where, record, said, shard_of(customer_id, shards), timestamp_ms))
 
     async def flush(self) -> None:
         """Raises as the producer does; what was collected is forgotten then, since it is read again."""

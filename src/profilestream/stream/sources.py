@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,17 +13,24 @@ from profilestream.stream.strays import Origin, parse_stray_headers
 from profilestream.wire.dead_letters import Rejection
 from profilestream.wire.events import COMMAND, EventDecoder
 
+Found = tuple[Any, Any, Origin | None]
+"""What is in a record: an event and its Handler (or a Rejection and None), and where it was forwarded from."""
+
 
 class Accepted(NamedTuple):
-    """An event with its record's place: the original's, where it was forwarded from an `origin`."""
+    """An event with its record; `origin` is where the record was forwarded from, if it was."""
 
     event: Any
     handler: Handler
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
+    record: Record
     origin: Origin | None
+
+
+def place(record: Record, origin: Origin | None) -> tuple[str, int, int, int]:
+    """Topic, partition, offset and timestamp (ms) of the original record."""
+    if origin is not None:
+        return origin.topic, origin.partition, origin.offset, origin.timestamp_ms
+    return record.topic, record.partition, record.offset, record.timestamp
 
 
 class Sources:
@@ -50,36 +56,29 @@ class Sources:
         """Every topic that is consumed."""
         return (*self.type_of, self.rekeyed_topic)
 
-    def accept(self, record: Record) -> Accepted | Rejection:
-        """The event in a record, or why there is none."""
+    def read(self, record: Record, now_ms: int) -> Found:
+        """The event in a record, or why there is none. `now_ms` is the worker's clock."""
         known = self._by_topic.get(record.topic)
         if known is None:
-            return self._forwarded(record)
+            return self._forwarded(record, now_ms)
         decode, handler = known
         event = decode(record.value)
-        if event.__class__ is Rejection:
-            return event
-        if self._is_ahead(event, record.timestamp):
-            return _AHEAD
-        assert handler is not None
-        return Accepted(event, handler, record.topic, record.partition, record.offset, record.timestamp, None)
+        if event.__class__ is not Rejection:
+            timestamp = record.timestamp
+            if event.occurred_at > (timestamp if timestamp < now_ms else now_ms) + self._future_ms_max:
+                return _AHEAD, None, None
+        return event, handler, None
 
-    def _forwarded(self, record: Record) -> Accepted | Rejection:
+    def _forwarded(self, record: Record, now_ms: int) -> Found:
         origin = parse_stray_headers(record.headers)
         if origin is None or origin.type not in self._handlers:
-            return Rejection("wrong_type", f"headers: expected those of a record forwarded to `{self.rekeyed_topic}`")
+            expected = f"headers: expected those of a record forwarded to `{self.rekeyed_topic}`"
+            return Rejection("wrong_type", expected), None, None
         event = self._decode[origin.type](record.value)
-        if event.__class__ is Rejection:
-            return event
-        if self._is_ahead(event, origin.timestamp_ms):
-            return _AHEAD
-        handler = self._handlers[origin.type]
-        return Accepted(event, handler, origin.topic, origin.partition, origin.offset, origin.timestamp_ms, origin)
-
-    def _is_ahead(self, event: Any, timestamp_ms: int) -> bool:
-        """Further ahead than allowed of the earlier of the record's timestamp and the worker's clock."""
-        ahead = event.occurred_at - self._future_ms_max
-        return bool(ahead > timestamp_ms or ahead > time.time_ns() // 1_000_000)
+        latest_ms = min(origin.timestamp_ms, now_ms) + self._future_ms_max
+        if event.__class__ is not Rejection and event.occurred_at > latest_ms:
+            return _AHEAD, None, None
+        return event, self._handlers[origin.type], origin
 
 
 _AHEAD = Rejection("future_time", "occurred_at: expected at most 5 minutes (a setting) after the record's arrival")
