@@ -297,3 +297,29 @@ def test_a_worker_whose_head_is_another_ones_begins_anew_from_it(
         wait_until(lambda: total(profiles(servers.redis, namespace), "orders") == 120, "120 orders again")
         asyncio.run(send(servers.kafka, [properly("purchases", event(i, "c", amount_minor=1), 1) for i in range(30)]))
         wait_until(lambda: total(profiles(servers.redis, namespace), "orders") == 150, "150 orders")
+
+
+def test_a_full_outbox_pauses_folding_with_one_line_and_nothing_is_lost(
+    servers: Any, cli: Any, cli_environment: dict[str, str], namespace: str, workdir: Path
+) -> None:
+    asyncio.run(remove_topics(servers.kafka))
+    begin(cli, workdir, 1, '[traits]\norders = "count(purchase)"\n\n[segments.buyer]\nenter = "orders >= 1"\n')
+    limits = {"PROFILESTREAM_OUTBOX_CHANGES_MAX": "50", "PROFILESTREAM_COMMIT_CUSTOMERS_MAX": "20"}
+    sendings = []
+    for i in range(600):
+        one = {"event_id": f"e{i}", "customer_id": f"c{i}", "occurred_at": now_ms(), "amount_minor": i}
+        sendings.append(properly("purchases", one, 1))
+    asyncio.run(send(servers.kafka, sendings))
+    with running({**cli_environment, **limits}, workdir, "worker") as worker:
+        (log,) = workdir.glob("worker-*.log")
+        wait_until(lambda: "wait for the emitter" in log.read_text(), "the line about the outbox")
+        time.sleep(1)
+        folded = len(profiles(servers.redis, namespace))
+        assert 50 <= folded < 200, "folding has paused, a few commits after the limit"
+        assert log.read_text().count("wait for the emitter") == 1
+        with running(cli_environment, workdir, "emitter"):
+            wait_until(lambda: len(profiles(servers.redis, namespace)) == 600, "600 customers")
+        assert worker.poll() is None
+    cli("emitter", "--until-caught-up")
+    changes = asyncio.run(read_changes(servers.kafka, cli_environment["PROFILESTREAM_CHANGES_TOPIC"]))
+    assert sorted(json.loads(c.value)["subject"] for c in changes) == sorted(f"c{i}" for i in range(600))

@@ -25,7 +25,7 @@ from profilestream.core.words import NEVER
 IDS_MAX: Final = 256
 IDS_MS_MAX: Final = 24 * 3_600_000
 _ID_BYTES: Final = 16
-_TRIM_BYTES: Final = 16 * _ID_BYTES
+_TRIM_BYTES: Final = 64 * _ID_BYTES
 
 CLOCK: Final = 1
 """The bit of a profile's `changed` for what time alone has changed; each event type has a bit of its own above."""
