@@ -18,6 +18,7 @@ from profilestream.core.engine import Engine
 from profilestream.core.errors import NotFound as NotFoundError
 from profilestream.core.errors import ProfilestreamError, ServerUnavailable, UsageError
 from profilestream.settings import Settings
+from profilestream.shard import Shard, Tools
 from profilestream.store.connection import check_server, connect, reaching
 from profilestream.store.keys import Keys
 from profilestream.store.metadata import Generation, read_generation, read_live, set_live, write_generation
@@ -30,7 +31,6 @@ from profilestream.stream.slices import Gap, Slice
 from profilestream.stream.sources import Sources
 from profilestream.stream.topics import Admin, wait_for_kafka
 from profilestream.wire.definitions import parse_definitions
-from profilestream.work import Shard, Tools
 
 BACKOFF_S = (0.1, 5.0)
 
