@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     cached_profiles_max: int = Field(100_000, ge=1_000)
     waiting_bytes_max: int = Field(8 * 1024 * 1024, ge=64 * 1024)
     outbox_changes_max: int = Field(100_000, ge=1)
+    remembered_ids_max: int = Field(256, ge=1, le=4_096)
+    remembered_ids_ms_max: int = Field(24 * 3_600_000, ge=0)
+    map_keys_max: int = Field(1_000, ge=1, le=100_000)
     timers_page_max: int = Field(250, ge=1, le=5_000)
 
     # Times.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from profilestream.stream.sources import Sources
 from profilestream.updater import Conflict, Updater
 
 BACKOFF_S = (0.05, 5.0)
+ANSWER_AGE_MS_MAX = 2_000
 FAILURES_MAX = 5
 """So often in a row a shard begins anew after an error that is no lost server; then it stops, loudly."""
 
@@ -64,11 +66,12 @@ class Shard:
         self._keys = keys
         self._consumer = consumer
         self._tools = tools
-        self._wall_clock = wall_clock
+        self._follows_wall = wall_clock
         self._updater: Updater | None = None
         self._task: asyncio.Task[None] | None = None
         self._work: asyncio.Task[None] | None = None
         self._full: set[str] = set()
+        self._stopped = False
 
     # Life
 
@@ -77,6 +80,7 @@ class Shard:
 
     async def stop(self) -> None:
         """Ends the work; what was in flight may or may not be written, the head will tell."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -89,7 +93,7 @@ class Shard:
 
     async def _keep_going(self) -> None:
         backoff_s, failures, lost = BACKOFF_S[0], 0, False
-        while self.failure is None:
+        while self.failure is None and not self._stopped:
             try:
                 await self._tools.revive_producer()
                 await self._work_from_head()
@@ -108,7 +112,7 @@ class Shard:
                 if failures >= FAILURES_MAX:
                     self._give_up(_bug(self.number, error))
             finally:
-                if self._updater is not None and self._updater.commits_done:
+                if self._updater is not None and self._updater.at_work:
                     backoff_s, failures, lost = BACKOFF_S[0], 0, False
                 self._updater = None
             await asyncio.sleep(backoff_s)
@@ -141,7 +145,7 @@ class Shard:
                 generation=tools.generation.name,
                 shards=tools.generation.shards,
                 counters=tools.counters,
-                follow_wall_clock=self._follows_wall_clock,
+                wall_clock=self._wall_clock,
                 made_room=self._made_room,
                 report=tools.report,
             )
@@ -238,19 +242,26 @@ class Shard:
         updater = self._updater
         return updater is not None and updater.idle.is_set() and not await updater.anything_due()
 
-    def _follows_wall_clock(self) -> bool:
-        """Whether the shard has caught up with its topics, so that its clock goes with the wall clock."""
+    def _wall_clock(self) -> int | None:
+        """To where the clock may go with the wall clock (ms): the shard has read all that there was then.
+
+        None unless it has caught up with every topic, and knows so from answers of Kafka that are fresh: after a
+        pause of the process or an outage the ends that it remembers are old, and records may wait.
+        """
         updater = self._updater
-        if not self._wall_clock or updater is None or updater.inbox:
-            return False
+        if not self._follows_wall or updater is None or updater.inbox:
+            return None
+        oldest = now = time.time_ns() // 1_000_000
         for topic in self._topics:
-            high = self._consumer.highwater(TP(topic, self.number))
-            handed, position = self._consumer.handed_on(TP(topic, self.number))
-            if high is None or handed is None or position is None:
-                return False
-            if position < high or updater.inbox.expected(topic) < handed:
-                return False
-        return True
+            tp = TP(topic, self.number)
+            end, asked = self._consumer.end_known(tp)
+            handed, position = self._consumer.handed_on(tp)
+            if end is None or asked is None or handed is None or position is None:
+                return None
+            if position < end or updater.inbox.expected(topic) < handed or asked < now - ANSWER_AGE_MS_MAX:
+                return None
+            oldest = min(oldest, asked)
+        return oldest
 
 
 def _line(error: BaseException) -> str:

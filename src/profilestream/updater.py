@@ -71,7 +71,7 @@ class Updater:
         generation: str,
         shards: int,
         counters: Counters,
-        follow_wall_clock: Callable[[], bool],
+        wall_clock: Callable[[], int | None],
         made_room: Callable[[], None],
         report: Callable[[str], None],
     ) -> None:
@@ -82,7 +82,7 @@ class Updater:
         self.idle = asyncio.Event()
         self.wake = asyncio.Event()
         self.outbox_changes = 0
-        self.commits_done = 0
+        self.at_work = False
         self._store = store
         self._engine = engine
         self._sources = sources
@@ -90,7 +90,7 @@ class Updater:
         self._settings = settings
         self._shards = shards
         self._counters = counters
-        self._follow_wall_clock = follow_wall_clock
+        self._wall_clock = wall_clock
         self._made_room = made_room
         self._report = report
         self._commit = head.commit
@@ -228,6 +228,11 @@ class Updater:
             self._engine.advance(profile, self.clock, mine)
             moved[customer_id] = profile
             crossings += [(customer_id, crossing) for crossing in mine]
+        if not moved and not self._in_flight:
+            # Redis names timers that the states do not have; what the states say is written again.
+            moved = {c: p for c, p in profiles.items() if p.revision}
+            for profile in moved.values():
+                profile.written = None
         if moved:
             self._send(moved, crossings, {}, 0)
 
@@ -265,7 +270,7 @@ class Updater:
             if reply.status != "done":
                 raise Conflict
             self.positions = dict(commit.positions)
-            self.commits_done += 1
+            self.at_work = True
             self._counters.add(events, len(commit.profiles), len(commit.changes))
             self.outbox_changes = reply.outbox_changes
             self._due = reply.due
@@ -312,8 +317,10 @@ class Updater:
         if self._told_full:
             self._told_full = False
             self._report(f"shard {self.shard}: folding goes on")
-        if self._follow_wall_clock():
-            self.clock = max(self.clock, time.time_ns() // 1_000_000)
+        wall = self._wall_clock()
+        if wall is not None and wall > self.clock:
+            self.clock = wall
+        self.at_work = True
         self._due = [c for c, _ in await self._store.due(self.clock, self._settings.timers_page_max)]
 
     async def anything_due(self) -> bool:

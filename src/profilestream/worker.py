@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from profilestream.core.engine import Engine
@@ -62,6 +63,7 @@ class Worker:
         self._app: Any = None
         self._partitions: dict[str, int] = {}
         self._failed: BaseException | None = None
+        self._supervising = False
 
     def stop(self) -> None:
         """Asks `run` to return; to be called in the event loop's thread."""
@@ -76,11 +78,28 @@ class Worker:
         """
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
+        work = asyncio.create_task(self._work(until_caught_up))
+        asked = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((work, asked), return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not work.done() and not self._supervising:
+            # Still waiting for a server, perhaps: there is nothing to hand over.
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            return
+        await work
+
+    async def _work(self, until_caught_up: bool) -> None:
         kafka = self.settings.kafka
         assert kafka is not None
         await wait_for_kafka(kafka, self._report)
         generation = await self._generation()
-        engine = Engine(parse_definitions(generation.definitions, f"generation {generation.name}"))
+        engine = Engine(
+            parse_definitions(generation.definitions, f"generation {generation.name}"),
+            ids_max=self.settings.remembered_ids_max,
+            ids_ms_max=self.settings.remembered_ids_ms_max,
+            keys_max=self.settings.map_keys_max,
+        )
         sources = Sources(engine, self.settings)
         ends = await self._topics(kafka, sources)
         async with ForwardingProducer(kafka, self._report) as producer:
@@ -91,9 +110,11 @@ class Worker:
             meaning = f"{generation.shards} shards, definitions {generation.fingerprint}"
             self._report(f"folding generation {generation.name} ({meaning})")
             await self._app.start()
+            self._supervising = True
             try:
                 await self._supervise(ends if until_caught_up else None)
             finally:
+                self._forwarder.end()
                 await self._release(set(self._shards))
                 await self._app.stop()
         if self._failed is not None:
@@ -105,6 +126,7 @@ class Worker:
         """The live generation; a Redis that has no copy of it gets one."""
         settings = self.settings
         assert settings.kafka is not None and settings.redis is not None
+        told = False
         while True:
             client = connect(settings.redis)
             try:
@@ -124,7 +146,9 @@ class Worker:
                         await set_live(client, settings.namespace, known.live.name)
                         return known.live
             except ServerUnavailable as error:
-                self._report(f"{error}; waiting for it")
+                if not told:
+                    self._report(f"{error}; waiting for it")
+                told = True
                 await asyncio.sleep(BACKOFF_S[1])
             finally:
                 await client.aclose()
@@ -207,25 +231,34 @@ class Worker:
 
     async def _supervise(self, ends: Mapping[TP, int] | None) -> None:
         """Shows the status line; returns when stopped, failed, or caught up with `ends`."""
-        rekeyed: dict[TP, int] | None = None
         shown = time.monotonic()
         while not self._stopping.is_set() and not self._broken(any_shard=ends is not None):
             if time.monotonic() - shown >= self.settings.lag_report_interval_ms / 1000:
                 shown = time.monotonic()
                 await self._show_status()
-            if ends is not None and self._assignment:
-                if rekeyed is None and self._passed(ends):
-                    topic = self._tools.sources.rekeyed_topic
-                    mine = [tp for tp in self._assignment if tp.topic == topic]
-                    rekeyed = await self._app.consumer.end_offsets(mine) if mine else {}
-                if rekeyed is not None and self._passed(rekeyed) and self._passed(ends) and await self._nothing_due():
-                    break
+            if ends is not None and self._assignment and await self._caught_up(ends):
+                break
             try:
                 async with asyncio.timeout(CAUGHT_UP_CHECK_S if ends is not None else 0.5):
                     await self._stopping.wait()
             except TimeoutError:
                 pass
         self._show(final=True)
+
+    async def _caught_up(self, ends: Mapping[TP, int]) -> bool:
+        """Whether all of `ends`, and what has been forwarded by now, is handled, and nothing is due.
+
+        Asked again from the start whenever not: assignments change, and other workers forward too.
+        """
+        if not self._passed(ends):
+            return False
+        rekeyed = self._tools.sources.rekeyed_topic
+        try:
+            mine = [tp for tp in self._assignment if tp.topic == rekeyed]
+            forwarded = await self._app.consumer.end_offsets(mine) if mine else {}
+            return self._passed(forwarded) and await self._nothing_due() and self._passed(ends)
+        except (KafkaError, ServerUnavailable):
+            return False  # a lost server is waited for; the shards say so
 
     def _broken(self, any_shard: bool) -> bool:
         """Whether Faust has crashed, or all shards (or any of them) stand still for good."""

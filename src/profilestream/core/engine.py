@@ -25,6 +25,7 @@ from profilestream.core.words import NEVER
 IDS_MAX: Final = 256
 IDS_MS_MAX: Final = 24 * 3_600_000
 _ID_BYTES: Final = 16
+_SCANNED_BYTES_MAX: Final = 16 * _ID_BYTES
 _TRIM_BYTES: Final = 64 * _ID_BYTES
 
 CLOCK: Final = 1
@@ -244,11 +245,12 @@ class Engine:
         A few more ids are kept than count, so that not every event copies all of them to let one go.
         """
         known, ids = profile.known, profile.ids
-        if known is None:
+        if known is None and len(ids) > _SCANNED_BYTES_MAX:
             known = profile.known = {ids[n : n + 8] for n in range(0, len(ids), _ID_BYTES)}
-        if hashed in known and self._counts(ids, hashed, arrival):
+        if (known is None or hashed in known) and self._counts(ids, hashed, arrival):
             return True
-        known.add(hashed)
+        if known is not None:
+            known.add(hashed)
         ids += hashed + arrival.to_bytes(8, "big", signed=True)
         if len(ids) % _TRIM_BYTES == 0:
             kept = ids[-self._ids_bytes_max :]

@@ -37,7 +37,7 @@ class Profile:
         "tiles",
         "window_due",
         "written",
-        "written_due",
+        "written_due", "written_missed",
     )  # fmt: skip
 
     def __init__(
@@ -60,3 +60,4 @@ class Profile:
         self.changed = 0
         self.written: list[Any] | None = None
         self.written_due: int | None = None
+        self.written_missed = False

@@ -33,8 +33,8 @@ class ProfileWriter:
         if written is None:
             written = profile.written = list(self._nothing)
             profile.changed = -1
-            profile.written_due = None
-            members_changed = bool(profile.members)
+            profile.written_due, profile.written_missed = None, False
+            members_changed = True
         difference = self._differences.get(profile.changed)
         if difference is None:
             difference = self._differences[profile.changed] = self._engine.difference(profile.changed, _json)
@@ -55,8 +55,12 @@ class ProfileWriter:
             else:
                 fields += ("_valid_until", time_text(due))
             profile.written_due = due
-        if missed := self._engine.missed(profile):
+        missed = self._engine.missed(profile)
+        if missed:
             fields += ("_missed", _json(missed))
+        elif profile.written_missed:
+            removed.append("_missed")
+        profile.written_missed = bool(missed)
         profile.changed = 0
         state = encode_state(profile, self._engine)
         return ProfileWrite(profile.customer_id, state, fields, removed, rewrite, due, due_changed)

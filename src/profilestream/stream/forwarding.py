@@ -46,8 +46,8 @@ class Forwarder:
         if self._task is not None:
             self._task.cancel()
         self._task = None
-        self._queue = asyncio.Queue()
-        self._expected, self._past = {}, {}
+        self._empty()
+        self._past = {}
 
     def put(self, piece: Slice) -> None:
         """Takes a slice in, as an inbox would: trimmed below the position, dropped beyond it."""
@@ -80,14 +80,29 @@ class Forwarder:
                 raise
             except Exception as error:
                 self._tools.report(f"forwarding paused ({type(error).__name__}); trying again")
-                self._queue = asyncio.Queue()
-                self._expected.clear()
+                self._empty()
                 await asyncio.sleep(RETRY_S)
+
+    def _empty(self) -> None:
+        """Forgets what waits, and lets every partition be fetched again."""
+        self._queue = asyncio.Queue()
+        self._expected = {}
+        self._make_room()
+
+    def _make_room(self) -> None:
+        for tp in self._full:
+            self._consumer.on_buffer_drop(tp)
+        self._full.clear()
 
     async def _seek(self, partitions: list[TP]) -> None:
         committed = await self._consumer.committed_offsets(partitions)
         begins = await self._consumer.begin_offsets(partitions)
         for tp in partitions:
+            if tp in committed and committed[tp] < begins[tp]:
+                self._tools.report(
+                    f"topic {tp.topic}, partition {tp.partition}: the next record to forward was {committed[tp]}, "
+                    f"but the log begins at {begins[tp]}; what lies between was removed before it was read"
+                )
             offset = max(self._past.get(tp, -1), committed.get(tp, begins[tp]), begins[tp])
             self._past[tp] = self._expected[tp] = offset
         await self._consumer.seek_all(dict(self._expected))
@@ -106,6 +121,4 @@ class Forwarder:
                 tools.counters.count_stray()
         await outward.flush()
         self._past[TP(piece.topic, piece.partition)] = piece.records[-1].offset + 1
-        for tp in list(self._full):
-            self._full.discard(tp)
-            self._consumer.on_buffer_drop(tp)
+        self._make_room()

@@ -111,6 +111,12 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         """The offset after the last record handed on, and the consumer's position, which may be past markers."""
         return self._handed.get(tp), self._after.get(tp)
 
+    def end_known(self, tp: TP) -> tuple[int | None, int | None]:
+        consumer = self._ensure_consumer()
+        if tp not in consumer.assignment():
+            return None, None
+        return consumer.last_stable_offset(tp), consumer.last_poll_timestamp(tp)
+
     async def seek_each(self, places: Mapping[TP, int]) -> None:
         """Seeks, in this thread; partitions that are no longer assigned are passed over."""
         assigned = self.assignment()
@@ -181,6 +187,10 @@ class SliceConsumer(FaustConsumer):  # type: ignore[misc]
 
     def handed_on(self, tp: TP) -> tuple[int | None, int | None]:
         return self._thread.handed_on(tp)
+
+    def end_known(self, tp: TP) -> tuple[int | None, int | None]:
+        """The end of a partition as Kafka last told it, and when that was (wall clock, ms)."""
+        return self._thread.end_known(tp)
 
     async def begin_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The first offset of each partition's log."""
