@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from profilestream.core.algebra import (
@@ -38,6 +39,9 @@ class Count(Aggregate):
     def merge(self, a: int, b: int) -> int:
         return a + b
 
+    def merge_all(self, states: Iterable[int]) -> int:
+        return sum(states)
+
     def value(self, state: int) -> int:
         return state
 
@@ -59,6 +63,9 @@ class Sum(Aggregate):
 
     def merge(self, a: int, b: int) -> int:
         return a + b
+
+    def merge_all(self, states: Iterable[int]) -> int:
+        return sum(states)
 
     def value(self, state: int) -> int | float | None:
         return state if self.integral else unscaled(state)

@@ -104,18 +104,20 @@ class Slots:
         return slots, tiles, pending
 
     def advance(self, profile: Profile, now: int) -> None:
-        """Lets tiles that are too old at `now` go, and events that an `ago` window now sees come."""
+        """Lets tiles that are too old at `now` go, and events that an `ago` window now sees come.
+
+        Tiles and what is pending are in order, so that only the first of each need be looked at.
+        """
         for w in self.windows:
             tiles = profile.tiles[w.tiles]
             seen = now - w.ago_ms
             if w.ago_ms:
                 _admit(profile, w, tiles, seen)
             last_dead = (seen - w.span_ms) // w.tile_ms
-            dead = [t for t in tiles if t <= last_dead]
-            if dead:
-                for tile in dead:
-                    del tiles[tile]
-                profile.slots[w.slot] = w.aggregate.merge_all(tiles[t] for t in sorted(tiles))
+            if tiles and next(iter(tiles)) <= last_dead:
+                while tiles and (oldest := next(iter(tiles))) <= last_dead:
+                    del tiles[oldest]
+                profile.slots[w.slot] = w.aggregate.merge_all(tiles.values())
         profile.window_due = self.next_due(profile)
 
     def next_due(self, profile: Profile) -> int:
@@ -124,15 +126,15 @@ class Slots:
         for w in self.windows:
             tiles = profile.tiles[w.tiles]
             if tiles:
-                due = min(due, min(tiles) * w.tile_ms + w.span_ms + w.ago_ms)
+                due = min(due, next(iter(tiles)) * w.tile_ms + w.span_ms + w.ago_ms)
             if w.ago_ms and profile.pending[w.pending]:
-                due = min(due, min(profile.pending[w.pending]) + w.ago_ms)
+                due = min(due, next(iter(profile.pending[w.pending])) + w.ago_ms)
         return due
 
 
 def _admit(profile: Profile, w: Window, tiles: dict[int, Any], seen: int) -> None:
     pending = profile.pending[w.pending]
-    for at in sorted(t for t in pending if t <= seen):
+    while pending and (at := next(iter(pending))) <= seen:
         state = pending.pop(at)
         tile = at // w.tile_ms
         if tile * w.tile_ms > seen - w.span_ms:
