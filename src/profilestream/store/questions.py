@@ -16,6 +16,7 @@ import orjson
 
 from ..core.errors import NotFound, StoreRefused, UsageError
 from ..wire.times import format_time
+from ..wire.values import decode_value
 from .keys import Keys, live_key, shard_of
 from .metadata import Generation, parse_generation, parse_live, text_of
 
@@ -156,7 +157,7 @@ class Questions:
         if not wanted:
             return {}
         (values,) = yield [_command("hmget", self._profile_key(generation, customer_id), wanted)]
-        return {n: orjson.loads(v) for n, v in zip(wanted, values, strict=True) if v is not None}
+        return {n: decode_value(v) for n, v in zip(wanted, values, strict=True) if v is not None}
 
     def segments(self, customer_id: str) -> Steps[dict[str, dict[str, Any]]]:
         """The segments of a customer; {} for one without a profile."""
@@ -261,7 +262,7 @@ def _profile(generation: Generation, customer_id: str, reply: Mapping[Any, Any])
         as_of=bare("_as_of"),
         event_time=bare("_event_time"),
         valid_until=bare("_valid_until"),
-        traits={name: orjson.loads(value) for name, value in fields.items() if not name.startswith("_")},
+        traits={name: decode_value(value) for name, value in fields.items() if not name.startswith("_")},
         segments=orjson.loads(fields.get("_segments", b"{}")),
     )
 
