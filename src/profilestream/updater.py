@@ -332,7 +332,7 @@ class Updater:
 
     def _is_new(self, origin: Origin, batch: Batch) -> bool:
         """Whether a forwarded record was not folded before; its origin's greatest offset then moves on."""
-        name = f"{origin.type}:{origin.topic}:{origin.partition}"
+        name = origin.name
         if origin.offset <= batch.origins.get(name, self._origins.get(name, -1)):
             self._counters.count_duplicates(1)
             return False

@@ -109,7 +109,7 @@ def test_a_topic_from_which_records_vanish_counts_as_limited(config: dict[str, s
 def test_the_headers_of_a_stray_are_read_back() -> None:
     origin = Origin("purchase", "purchases", 3, 1881, 1_769_851_800_000)
     assert parse_stray_headers(stray_headers(*origin)) == origin
-    assert origin.head_field == "o:purchase:purchases:3"
+    assert origin.name == "purchase:purchases:3"
 
 
 @pytest.mark.parametrize("broken", range(5))

@@ -37,7 +37,8 @@ class Profile:
         "tiles",
         "window_due",
         "written",
-        "written_due", "written_missed",
+        "written_due",
+        "written_missed",
     )  # fmt: skip
 
     def __init__(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from typing import Final
 
-from profilestream.core.errors import StoreRefused
 from profilestream.operations.explain import no_segment
 from profilestream.store.connection import connect_sync, reaching
 from profilestream.store.keys import Keys
-from profilestream.store.metadata import Generation, read_generation_sync, read_live_sync
+from profilestream.store.metadata import Generation, read_generation_sync, read_live_sync, segment_tables
 from profilestream.store.reader import ProfileReader
 
 COMMANDS_A_BATCH_MAX: Final = 4_000
@@ -63,12 +61,5 @@ def count_members(reader: ProfileReader, segment: str) -> int:
 
 
 def _descriptions(generation: Generation) -> dict[str, str]:
-    """Names and descriptions alone: to list ten thousand segments, none of them need be understood."""
-    try:
-        tables = tomllib.loads(generation.definitions).get("segments", {})
-    except tomllib.TOMLDecodeError:
-        raise StoreRefused(
-            f"the definitions of generation `{generation.name}` in Redis cannot be read; "
-            "run `profilestream init` with its definitions file"
-        ) from None
+    tables = segment_tables(generation)
     return {name: str(table.get("description", "")) for name, table in tables.items()}

@@ -5,6 +5,7 @@ Topic `generations` is the truth; Redis holds this copy so that a reader needs n
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,21 @@ def parse_generation(keys: Keys, reply: Mapping[Any, Any]) -> Generation:
         raise StoreRefused(
             f"{keys.meta} cannot be read; something other than profilestream writes these keys: use another namespace"
         ) from None
+
+
+def segment_tables(generation: Generation) -> dict[str, Any]:
+    """The `[segments]` of a generation by name, as the file has them: to list many, none need be understood.
+
+    Raises StoreRefused for a text that is no TOML.
+    """
+    try:
+        tables: dict[str, Any] = tomllib.loads(generation.definitions).get("segments", {})
+    except tomllib.TOMLDecodeError:
+        raise StoreRefused(
+            f"the definitions of generation `{generation.name}` in Redis cannot be read; "
+            "run `profilestream init` with its definitions file"
+        ) from None
+    return tables
 
 
 def text_of(value: bytes | str) -> str:

@@ -7,18 +7,17 @@ command to its last. Never does any I/O.
 from __future__ import annotations
 
 import time
-import tomllib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import orjson
 
-from ..core.errors import NotFound, StoreRefused, UsageError
+from ..core.errors import NotFound, UsageError
 from ..wire.times import format_time
 from ..wire.values import decode_value
 from .keys import Keys, live_key, shard_of
-from .metadata import Generation, parse_generation, parse_live, text_of
+from .metadata import Generation, parse_generation, parse_live, segment_tables, text_of
 
 LIVE_CACHED_S: Final = 1.0
 CUSTOMERS_A_BATCH_MAX: Final = 500
@@ -124,14 +123,7 @@ class Questions:
     def _segments(self, generation: Generation) -> frozenset[str]:
         text, names = self._segments_of
         if text != generation.definitions:
-            try:
-                tables = tomllib.loads(generation.definitions).get("segments", {})
-            except tomllib.TOMLDecodeError:
-                raise StoreRefused(
-                    f"the definitions of generation `{generation.name}` in Redis cannot be read; "
-                    "run `profilestream init` with its definitions file"
-                ) from None
-            names = frozenset(tables)
+            names = frozenset(segment_tables(generation))
             self._segments_of = (generation.definitions, names)
         return names
 

@@ -30,9 +30,9 @@ class Origin(NamedTuple):
     timestamp_ms: int
 
     @property
-    def head_field(self) -> str:
-        """The field of a shard's head that keeps the greatest offset folded of this origin."""
-        return f"o:{self.type}:{self.topic}:{self.partition}"
+    def name(self) -> str:
+        """Under which a shard's head keeps the greatest offset folded of this origin."""
+        return f"{self.type}:{self.topic}:{self.partition}"
 
 
 def stray_headers(type: str, topic: str, partition: int, offset: int, timestamp_ms: int) -> Headers:

@@ -1,0 +1,120 @@
+"""Parts of a worker, each beside a consumer that only notes what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from profilestream.core.engine import Engine
+from profilestream.shard import ANSWER_AGE_MS_MAX, Shard
+from profilestream.store.profile_writes import ProfileWriter
+from profilestream.stream.forwarding import PIECES_WAITING_MAX, Forwarder
+from profilestream.stream.slices import Gap, Inbox, Slice
+from profilestream.wire.definitions import parse_definitions
+
+PLACE = TP("browsing", 0)
+
+
+class Noting:
+    """A consumer that notes which partitions it was told to pause."""
+
+    def __init__(self) -> None:
+        self.paused: set[TP] = set()
+        self.end: tuple[int | None, int | None] = (None, None)
+
+    def on_buffer_full(self, tp: TP) -> None:
+        self.paused.add(tp)
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        self.paused.discard(tp)
+
+    def end_known(self, tp: TP) -> tuple[int | None, int | None]:
+        return self.end
+
+    def handed_on(self, tp: TP) -> tuple[int | None, int | None]:
+        return 5, 5
+
+
+def record(offset: int, timestamp: int = 0) -> Any:
+    return SimpleNamespace(offset=offset, timestamp=timestamp, value=b"{}", topic="browsing", partition=0)
+
+
+async def test_a_forwarder_that_lets_go_lets_its_partitions_be_fetched_again() -> None:
+    consumer = Noting()
+    forwarder = Forwarder(SimpleNamespace())
+    forwarder.begin([], consumer)
+    forwarder._expected = {PLACE: 0}
+    for offset in range(PIECES_WAITING_MAX + 1):
+        forwarder.put(Slice(PLACE.topic, 0, offset, [record(offset)]))
+    assert consumer.paused == {PLACE}
+    forwarder.end()
+    assert consumer.paused == set()
+
+
+@pytest.mark.parametrize(("age_ms", "end", "follows"), [(0, 5, True), (ANSWER_AGE_MS_MAX * 2, 5, False), (0, 6, False)])
+def test_the_clock_follows_the_wall_clock_on_fresh_answers_only(age_ms: int, end: int, follows: bool) -> None:
+    consumer: Any = Noting()
+    asked = time.time_ns() // 1_000_000 - age_ms
+    consumer.end = (end, asked)
+    shard = Shard(0, ["browsing"], SimpleNamespace(), consumer, SimpleNamespace(), True)  # type: ignore[arg-type]
+    shard._updater = SimpleNamespace(inbox=Inbox({"browsing": 5}))  # type: ignore[assignment]
+    assert shard._wall_clock() == (asked if follows else None)
+
+
+async def test_a_shard_that_begins_anew_while_it_is_stopped_still_stops() -> None:
+    shard = Shard(0, [], SimpleNamespace(head="h"), Noting(), SimpleNamespace(), False)  # type: ignore[arg-type]
+
+    async def work() -> None:
+        shard._work = asyncio.create_task(asyncio.sleep(60))
+        try:
+            await asyncio.shield(shard._work)
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    async def revive() -> None:
+        return None
+
+    shard._tools = SimpleNamespace(revive_producer=revive, report=lambda line: None)  # type: ignore[assignment]
+    shard._work_from_head = work  # type: ignore[method-assign]
+    shard.start()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    shard.begin_anew()
+    async with asyncio.timeout(5):
+        await shard.stop()
+
+
+def test_an_inbox_trims_what_is_below_its_position_and_refuses_what_lies_beyond() -> None:
+    inbox = Inbox({"browsing": 3})
+    inbox.put(Slice("browsing", 0, 0, [record(1), record(3), record(7)]))
+    assert [inbox.take().offset for _ in range(2)] == [3, 7]  # type: ignore[union-attr]
+    assert inbox.positions == {"browsing": 8}
+    with pytest.raises(Gap):
+        inbox.put(Slice("browsing", 0, 9, [record(9)]))
+
+
+def test_an_inbox_merges_topics_by_timestamp_and_waits_for_none() -> None:
+    inbox = Inbox({"browsing": 0, "support": 0})
+    inbox.put(Slice("browsing", 0, 0, [record(0, 10), record(1, 30)]))
+    late = record(0, 20)
+    late.topic = "support"
+    inbox.put(Slice("support", 0, 0, [late]))
+    taken = [inbox.take() for _ in range(4)]
+    assert [r and r.timestamp for r in taken] == [10, 20, 30, None]
+
+
+def test_what_did_not_fit_is_no_longer_said_once_its_tiles_are_gone() -> None:
+    text = "[traits]\nby_device = \"count(browsing, by=device, over='15m')\"\n"
+    engine = Engine(parse_definitions(text), keys_max=1)
+    profile, writer = engine.new_profile("c"), ProfileWriter(engine)
+    for number, device in enumerate(("phone", "desk")):
+        event = SimpleNamespace(event_id=f"e{number}", occurred_at=0, kind="page_view", device=device)
+        engine.fold(profile, event, engine.handlers["browsing"], 0, 0, [], None)
+    assert "_missed" in writer.write(profile, False).fields
+    engine.advance(profile, 3_600_000, [])
+    assert "_missed" in writer.write(profile, False).removed
