@@ -11,6 +11,7 @@ import pytest
 from faust.types import TP
 
 from profilestream.core.engine import Engine
+from profilestream.core.errors import ProfilestreamError
 from profilestream.shard import ANSWER_AGE_MS_MAX, Shard
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.stream.forwarding import PIECES_WAITING_MAX, Forwarder
@@ -69,7 +70,14 @@ def test_the_clock_follows_the_wall_clock_on_fresh_answers_only(age_ms: int, end
 async def test_a_shard_that_begins_anew_while_it_is_stopped_still_stops() -> None:
     shard = Shard(0, [], SimpleNamespace(head="h"), Noting(), SimpleNamespace(), False)  # type: ignore[arg-type]
 
+    begun = 0
+
     async def work() -> None:
+        nonlocal begun
+        begun += 1
+        if begun > 1:
+            shard.failure = ProfilestreamError("began anew")  # ends it, so that the test ends too
+            return
         shard._work = asyncio.create_task(asyncio.sleep(60))
         try:
             await asyncio.shield(shard._work)
@@ -87,6 +95,7 @@ async def test_a_shard_that_begins_anew_while_it_is_stopped_still_stops() -> Non
     shard.begin_anew()
     async with asyncio.timeout(5):
         await shard.stop()
+    assert begun == 1
 
 
 def test_an_inbox_trims_what_is_below_its_position_and_refuses_what_lies_beyond() -> None:
