@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-
-from profilestream.core.events import BUILT_IN, EventType
+from profilestream.core.events import BUILT_IN
 from profilestream.settings import Settings
 
 
-def fresh_types(settings: Settings) -> Mapping[str, EventType]:
-    """The built-in event types on topics of this namespace."""
-    return {name: replace(t, topic=f"{settings.namespace}.{t.topic}") for name, t in BUILT_IN.items()}
+def fresh_sources(settings: Settings) -> str:
+    """Tables of a definitions file that read the built-in types from topics of this namespace."""
+    topics = {name: t.topic for name, t in BUILT_IN.items()} | {"command": "commands"}
+    return "".join(
+        f'[sources.{name}]\ntype = "{name}"\ntopic = "{settings.namespace}.{topic}"\n' for name, topic in topics.items()
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from tests.integration.isolation import fresh_types
+from tests.integration.isolation import fresh_sources
 
 from profilestream.core.errors import ProfilestreamError, ServerUnavailable, UsageError
 from profilestream.local import Servers
@@ -14,7 +14,9 @@ from profilestream.settings import Settings
 from profilestream.store.connection import connect
 from profilestream.store.metadata import read_generation, read_live
 from profilestream.stream import generations
+from profilestream.stream.topic_layout import event_topics
 from profilestream.stream.topics import Admin
+from profilestream.wire.definitions import parse_definitions
 
 TEXT = '[traits]\norders = "count(purchase)"\n'
 
@@ -28,8 +30,8 @@ class Run:
 
     async def __call__(self, shards: int | None = 2, fingerprint: str = "f1", text: str = TEXT) -> InitResult:
         self.lines.clear()
-        types = fresh_types(self.settings)
-        return await initialise(self.settings, text, fingerprint, types, shards, self.lines.append)
+        topics = event_topics(parse_definitions(fresh_sources(self.settings)))
+        return await initialise(self.settings, text, fingerprint, topics, shards, self.lines.append)
 
 
 @pytest.fixture

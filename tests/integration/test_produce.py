@@ -11,15 +11,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.integration.isolation import fresh_types
+from tests.integration.isolation import fresh_sources
 
 from profilestream.core.errors import UsageError
-from profilestream.core.events import BUILT_IN
 from profilestream.operations.produce import BadLines, LineCheck, Produced, produce
 from profilestream.settings import Settings
 from profilestream.store.keys import shard_of
 from profilestream.stream.reading import read_to_end
 from profilestream.stream.topics import Admin
+from profilestream.wire.definitions import parse_definitions
 
 
 class Shop:
@@ -28,12 +28,12 @@ class Shop:
     def __init__(self, directory: Path, settings: Settings) -> None:
         assert settings.kafka is not None
         self.kafka = settings.kafka
-        self.types = fresh_types(settings)
-        self.topic = self.types["purchase"].topic
+        self.definitions = parse_definitions(fresh_sources(settings))
+        self.topic = f"{settings.namespace}.purchases"
         self.file = directory / "purchases.jsonl"
 
     def check(self, validate: bool = True) -> LineCheck:
-        return LineCheck(self.topic, self.types, 300_000, validate)
+        return LineCheck(self.topic, self.definitions, 300_000, validate)
 
     async def send(self, validate: bool = True, **options) -> Produced:
         with self.file.open("rb") as source:
@@ -120,7 +120,7 @@ async def test_without_validation_every_line_is_sent(shop: Shop) -> None:
 
 async def test_a_topic_that_no_event_type_has_is_wrong_use_and_the_known_ones_are_named() -> None:
     with pytest.raises(UsageError, match="attributes, browsing, engagement, purchases, support"):
-        LineCheck("purchase", BUILT_IN, 300_000)
+        LineCheck("purchase", parse_definitions(""), 300_000)
 
 
 async def test_a_topic_that_does_not_exist_is_wrong_use_even_without_validation(

@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 
 from profilestream.core.errors import ProfilestreamError, UsageError
-from profilestream.core.events import BUILT_IN
 from profilestream.settings import Settings
 from profilestream.stream.strays import Origin, parse_stray_headers, stray_headers
 from profilestream.stream.topic_layout import check_existing, decide_shards, event_topics, plan_topics
 from profilestream.stream.topics import TopicInfo
+from profilestream.wire.definitions import parse_definitions
 
 SETTINGS = Settings(kafka="k:9092", redis="redis://r:6379")
 EVENT_TOPICS = ("purchases", "browsing", "support", "engagement", "attributes", "commands")
 
 
 def plans(shards: int = 4):
-    return {plan.name: plan for plan in plan_topics(SETTINGS, BUILT_IN, shards)}
+    return {plan.name: plan for plan in plan_topics(SETTINGS, EVENT_TOPICS, shards)}
 
 
 def test_there_is_a_topic_for_each_event_type_and_one_for_each_thing_written() -> None:
-    assert event_topics(BUILT_IN) == EVENT_TOPICS
+    assert event_topics(parse_definitions("")) == EVENT_TOPICS
     assert set(plans()) == {
         *EVENT_TOPICS,
         "rekeyed",

@@ -18,7 +18,6 @@ from rich.table import Table
 from profilestream.cli import changes
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.errors import UsageError
-from profilestream.core.events import BUILT_IN
 from profilestream.operations import dead_letters as letters
 from profilestream.operations import produce as producing
 
@@ -47,7 +46,8 @@ def produce(
 ) -> None:
     """Send a file of events to a topic, checked and keyed by customer."""
     chosen = settings(kafka, redis, namespace, needs=("kafka",))
-    check = producing.LineCheck(topic, BUILT_IN, chosen.future_ms_max, validate=not no_validate)
+    known = asyncio.run(producing.live_definitions(chosen))
+    check = producing.LineCheck(topic, known, chosen.future_ms_max, validate=not no_validate)
     done = producing.Produced(topic)
     with _opened(file) as (source, name, size), _progress_bar(size) as progress:
         try:

@@ -14,6 +14,7 @@ from profilestream.core.definitions import Definitions
 from profilestream.core.errors import UsageError
 from profilestream.operations.initialise import initialise
 from profilestream.settings import Settings
+from profilestream.stream.topic_layout import event_topics
 from profilestream.wire.definitions import read_definitions
 
 FileArgument = Annotated[
@@ -49,7 +50,7 @@ def init(
     """Make the topics and the first generation of profiles. Repeatable."""
     found = read_definitions(_path(definitions, flag))
     where = settings(kafka, redis, namespace)
-    asyncio.run(initialise(where, found.text, found.fingerprint, found.types, shards, typer.echo))
+    asyncio.run(initialise(where, found.text, found.fingerprint, event_topics(found), shards, typer.echo))
 
 
 def _path(argument: Path | None, flag: Path | None) -> Path:

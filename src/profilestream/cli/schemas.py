@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from profilestream.core.errors import UsageError
+from profilestream.core.events import BUILT_IN
 from profilestream.wire import schemas as wire_schemas
+from profilestream.wire.definitions import read_definitions
 
 
 def register(app: typer.Typer) -> None:
@@ -17,10 +19,14 @@ def register(app: typer.Typer) -> None:
     @app.command("schemas")
     def schemas(
         directory: Annotated[Path, typer.Argument(help="Where the files go; made if it is not there.")],
+        definitions: Annotated[
+            Path | None, typer.Option("--definitions", metavar="FILE", help="With the types of this file.")
+        ] = None,
     ) -> None:
         """Write the JSON Schemas of all events and of what --json prints."""
+        types = BUILT_IN if definitions is None else read_definitions(definitions).types
         try:
-            paths = wire_schemas.write(directory)
+            paths = wire_schemas.write(directory, types)
         except OSError as error:
             raise UsageError(
                 f"{directory}: cannot write schemas there ({error.strerror}); name another folder"

@@ -29,7 +29,6 @@ UNITS_PER_ONE = 10**9
 """Numbers that are not whole are summed as integers of 1e-9."""
 
 
-
 def scaled(number: int | float) -> int:
     """A number in units of 1e-9, half to even, from its shortest decimal text."""
     if type(number) is int:

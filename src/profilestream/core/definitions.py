@@ -17,10 +17,13 @@ from zoneinfo import ZoneInfo
 from profilestream.core import expressions as x
 from profilestream.core import linear
 from profilestream.core.aggregates import AGGREGATES
-from profilestream.core.events import BUILT_IN, NAME, EventType
+from profilestream.core.declarations import read_money, read_sources, read_types
+from profilestream.core.events import FACTS, NAME, EventType, Field
 from profilestream.core.expressions import Kind, Node
+from profilestream.core.money import Money
 from profilestream.core.parser import Parser
 from profilestream.core.problems import DefinitionsError, ExpressionError, Problem
+from profilestream.core.sources import Source
 from profilestream.core.vocabulary import RESERVED
 
 Place = Callable[[tuple[str, ...]], tuple[int, int]]
@@ -59,6 +62,12 @@ class Definitions:
     text: str
     timezone: str
     types: Mapping[str, EventType]
+    sources: tuple[Source, ...]
+    """Every topic that is consumed, that of `commands` too."""
+    facts: Mapping[str, Field]
+    """The declarations of typed facts."""
+    money: Money | None
+    """The one currency of all amounts; None: amounts are taken as they are."""
     traits: tuple[Trait, ...]
     segments: tuple[Segment, ...]
     fingerprint: str
@@ -73,6 +82,8 @@ def define(tables: Mapping[str, Any], text: str, file: str, place: Place) -> Def
     """
     reader = _Reader(tables, place)
     timezone = reader.timezone()
+    money = read_money(tables.get("settings") or {}, reader.problem)
+    sources = read_sources(tables, reader.types, reader.problem)
     reader.read_streams()
     traits = reader.read_traits()
     segments = reader.read_segments()
@@ -82,6 +93,9 @@ def define(tables: Mapping[str, Any], text: str, file: str, place: Place) -> Def
         text=text,
         timezone=timezone,
         types=reader.types,
+        sources=sources,
+        facts=reader.facts,
+        money=money,
         traits=traits,
         segments=segments,
         fingerprint=fingerprint(tables),
@@ -112,11 +126,12 @@ class _Reader:
         self.tables = tables
         self.place = place
         self.problems: list[Problem] = []
-        self.types: dict[str, EventType] = dict(BUILT_IN)
+        self.types: dict[str, EventType] = read_types(tables, self.problem)
+        self.facts = {f.name: f for f in self.types[FACTS].by_name["set"].record}
         self.texts: Mapping[str, str] = tables.get("traits") or {}
         self.nodes: dict[str, Node | None] = {}
         self.open: list[str] = []
-        self.parser = Parser(self.types, {}, {}, tuple(self.texts), self._trait)
+        self.parser = Parser(self.types, self.facts, {}, tuple(self.texts), self._trait)
 
     def problem(self, path: tuple[str, ...], message: str, line: int = 0, column: int = 0) -> None:
         at, start = self.place(path)

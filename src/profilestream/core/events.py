@@ -160,5 +160,7 @@ BUILT_IN: Final[Mapping[str, EventType]] = {
 }  # fmt: skip
 
 COMMANDS_TOPIC: Final = "commands"
+COMMAND: Final = "command"
+"""The type of the records of topic `commands`; each is a dead letter until commands are built."""
 FACTS: Final = "attributes"
 """The type whose fields are the customer's own facts; `event` does not range over it."""

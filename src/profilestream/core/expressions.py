@@ -49,6 +49,7 @@ class Fact:
 
     name: str
     kind: Kind = "json"
+    integral: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from profilestream.core import expressions as x
 from profilestream.core import words
 from profilestream.core.aggregates import AGGREGATES
-from profilestream.core.events import COMMON, FACTS, EventType
+from profilestream.core.events import COMMON, FACTS, EventType, Field
 from profilestream.core.expressions import DAY_MS, Kind, Node
 from profilestream.core.functions import FUNCTIONS
 from profilestream.core.problems import ExpressionError, fail, short, suggestion
@@ -48,7 +48,7 @@ class Grammar:
     def __init__(
         self,
         types: Mapping[str, EventType],
-        facts: Mapping[str, Kind] | None = None,
+        facts: Mapping[str, Field] | None = None,
         streams: Mapping[str, x.Stream] | None = None,
         trait_names: tuple[str, ...] = (),
         trait_of: Callable[[str], Node] | None = None,
@@ -218,6 +218,13 @@ class Grammar:
             fail(tree, f"`{name}` is a function: write {name}(...)")
         fail(tree, f"unknown trait `{name}`{suggestion(name, self.trait_names)}")
 
+    def fact(self, name: str) -> x.Fact:
+        """A customer's fact, of the kind that the file gives it."""
+        declared = self.facts.get(name)
+        if declared is None:
+            return x.Fact(name)
+        return x.Fact(name, KIND_OF_FIELD[declared.kind], declared.kind in ("int", "time"))
+
     def _field(self, tree: ast.expr, name: str) -> Node:
         """A field of the row in scope, typed over all of the stream's types."""
         row = self._row
@@ -225,7 +232,7 @@ class Grammar:
         if row.types == (FACTS,):
             common = next((f for f in COMMON if f.name == name), None)
             if common is None:
-                return x.Fact(name, self.facts.get(name, "json"))
+                return self.fact(name)
             return x.Field(name, KIND_OF_FIELD[common.kind], common.kind == "int")
         found: dict[str, tuple[Kind, bool]] = {}
         known: set[str] = set()

@@ -97,7 +97,7 @@ class Parser(Grammar):
             if name == "latest":
                 if stream.types != (FACTS,) or tree is not found[0]:
                     fail(tree, "latest() takes a fact: latest(attributes.name)")
-                return stream, x.Fact(found[0].attr, self.facts.get(found[0].attr, "json"))
+                return stream, self.fact(found[0].attr)
             return stream, self._node(_Rows(found).visit(tree))
 
     def aggregate(self, tree: ast.Call, name: str) -> Node:

@@ -11,17 +11,16 @@ The order survives a crash at any point, because each step is found done or not 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
-from profilestream.core.events import EventType
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, check_server, connect
 from profilestream.store.metadata import Generation, read_generation, read_live, set_live, write_generation
 from profilestream.stream import generations
 from profilestream.stream.generations import FIRST, Generations
-from profilestream.stream.topic_layout import Shards, check_existing, decide_shards, event_topics, plan_topics
+from profilestream.stream.topic_layout import Shards, check_existing, decide_shards, plan_topics
 from profilestream.stream.topics import Admin, Report
 from profilestream.wire.times import format_time
 
@@ -47,14 +46,13 @@ async def initialise(
     settings: Settings,
     definitions_text: str,
     fingerprint: str,
-    types: Mapping[str, EventType],
+    events: Sequence[str],
     shards: int | None,
     report: Report,
 ) -> InitResult:
     """Makes what is missing and tells it line by line to `report`.
 
-    `types` are all event types, by name, with the topics that they arrive on; `shards` is None where
-    nothing was asked for. Definitions are the same when their fingerprints are: a changed comment is no
+    `events` are the topics that events arrive on; `shards` is None where nothing was asked for. Definitions are the same when their fingerprints are: a changed comment is no
     other file.
 
     Raises UsageError without addresses or for a bad number, ServerUnavailable and StoreRefused for servers
@@ -68,7 +66,7 @@ async def initialise(
         _check_generation(settings.namespace, known.live, fingerprint, shards)
         if not known.by_name:
             await _check_redis_is_new(client, settings)
-        decided, topics = await _make_topics(settings, types, shards or _shards(known), report)
+        decided, topics = await _make_topics(settings, events, shards or _shards(known), report)
         generation, made = await _make_generation(settings, known, definitions_text, fingerprint, decided.count)
         copied = await _copy_to_redis(client, settings.namespace, generation)
     finally:
@@ -132,13 +130,12 @@ class _Topics:
 
 
 async def _make_topics(
-    settings: Settings, types: Mapping[str, EventType], asked: int | None, report: Report
+    settings: Settings, events: Sequence[str], asked: int | None, report: Report
 ) -> tuple[Shards, _Topics]:
     async with Admin(str(settings.kafka)) as admin:
-        events = event_topics(types)
         there = await admin.describe(events)
         decided = decide_shards([info for info in there.values() if info], asked)
-        plans = plan_topics(settings, types, decided.count)
+        plans = plan_topics(settings, events, decided.count)
         found = await admin.describe(plan.name for plan in plans)
         check_existing(plans, found, settings.changes_topic)
         created = []

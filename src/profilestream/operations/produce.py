@@ -16,12 +16,16 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
+from profilestream.core.definitions import Definitions
 from profilestream.core.errors import ProfilestreamError, UsageError
-from profilestream.core.events import EVENT_BYTES_MAX, ID_CHARACTERS_MAX, EventType
+from profilestream.core.events import COMMAND, EVENT_BYTES_MAX, ID_CHARACTERS_MAX
+from profilestream.settings import Settings
 from profilestream.store.keys import shard_of
+from profilestream.stream import generations
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.topics import Report
 from profilestream.wire.dead_letters import Rejection
+from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.events import EventDecoder
 
 BLOCK_BYTES: Final = 256 * 1024
@@ -76,18 +80,18 @@ class Produced:
 class LineCheck:
     """Decides whether a line may be sent to a topic, and what its key is.
 
-    With `validate`, `types` (by name) must have a type for the topic: UsageError names those that there
-    are. Without, every line may be sent; the key is `customer_id` where the line has a usable one.
+    With `validate`, `definitions` must read the topic, and lines stand in its words: UsageError names the
+    topics that there are. Without, every line may be sent; the key is `customer_id` where the line has a usable one.
     """
 
-    def __init__(self, topic: str, types: Mapping[str, EventType], future_ms_max: int, validate: bool = True) -> None:
-        by_topic = {t.topic: name for name, t in types.items()}
-        if validate and topic not in by_topic:
+    def __init__(self, topic: str, definitions: Definitions, future_ms_max: int, validate: bool = True) -> None:
+        topics = [source.topic for source in definitions.sources if source.type_name != COMMAND]
+        if validate and topic not in topics:
             raise UsageError(
-                f"no event type arrives on topic `{topic}`; there are {', '.join(sorted(by_topic))} "
+                f"no event type arrives on topic `{topic}`; there are {', '.join(sorted(topics))} "
                 "(--no-validate sends to any topic that exists)"
             )
-        self._decode = EventDecoder(types).decoder_for(by_topic[topic]) if validate else None
+        self._decode = EventDecoder.of(definitions).decoder_for_topic(topic) if validate else None
         self._future_ms_max = future_ms_max
         self.validates = validate
 
@@ -117,6 +121,14 @@ def _customer_of_anything(line: bytes) -> str | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return customer if isinstance(customer, str) and 0 < len(customer) <= ID_CHARACTERS_MAX else None
+
+
+async def live_definitions(settings: Settings) -> Definitions:
+    """What the live generation reads; the built-in types on their own topics where there is none yet."""
+    known = await generations.read_all(str(settings.kafka), settings.generations_topic, settings.namespace)
+    if known.live is None:
+        return parse_definitions("")
+    return parse_definitions(known.live.definitions, f"generation {known.live.name}")
 
 
 async def produce(

@@ -154,9 +154,9 @@ async def _ask_kafka(settings: Settings, status: Status) -> None:
         status.kafka_problem = "no address given"
         return
     try:
-        types = parse_definitions(status.generation.definitions, f"generation {status.generation.name}").types
+        found = parse_definitions(status.generation.definitions, f"generation {status.generation.name}")
         async with Admin(settings.kafka) as admin:
-            await _measure(admin, settings, status, (*event_topics(types), settings.rekeyed_topic))
+            await _measure(admin, settings, status, (*event_topics(found), settings.rekeyed_topic))
     except ProfilestreamError as error:
         status.kafka_problem = str(error)
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from profilestream.core.engine import Engine, Handler
-from profilestream.core.events import COMMANDS_TOPIC
 from profilestream.settings import Settings
 from profilestream.stream.slices import Record
 from profilestream.stream.strays import Origin, parse_stray_headers
 from profilestream.wire.dead_letters import Rejection
-from profilestream.wire.events import COMMAND, EventDecoder
+from profilestream.wire.events import EventDecoder
 
 Found = tuple[Any, Any, Origin | None]
 """What is in a record: an event and its Handler (or a Rejection and None), and where it was forwarded from."""
@@ -37,18 +36,12 @@ class Sources:
     """Reads the records of every topic that a worker consumes."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        types = engine.definitions.types
-        decoder = EventDecoder(types)
+        decoder = EventDecoder.of(engine.definitions)
         self.rekeyed_topic = settings.rekeyed_topic
-        self.type_of = {t.topic: name for name, t in types.items()}
-        self.type_of[COMMANDS_TOPIC] = COMMAND
+        self.type_of: Mapping[str, str] = decoder.type_of_topic
         self._future_ms_max = settings.future_ms_max
-        self._decode: Mapping[str, Callable[[bytes | None], Any]] = {
-            name: decoder.decoder_for(name) for name in (*types, COMMAND)
-        }
-        self._handlers = engine.handlers
-        self._by_topic = {
-            topic: (self._decode[name], engine.handlers.get(name)) for topic, name in self.type_of.items()
+        self._by_topic: Mapping[str, tuple[Callable[[bytes | None], Any], Handler | None]] = {
+            topic: (decoder.decoder_for_topic(topic), engine.handlers.get(name)) for topic, name in self.type_of.items()
         }
 
     @property
@@ -71,14 +64,16 @@ class Sources:
 
     def _forwarded(self, record: Record, now_ms: int) -> Found:
         origin = parse_stray_headers(record.headers)
-        if origin is None or origin.type not in self._handlers:
+        known = self._by_topic.get(origin.topic) if origin else None
+        if origin is None or known is None or origin.type != self.type_of[origin.topic]:
             expected = f"headers: expected those of a record forwarded to `{self.rekeyed_topic}`"
             return Rejection("wrong_type", expected), None, None
-        event = self._decode[origin.type](record.value)
+        decode, handler = known
+        event = decode(record.value)
         latest_ms = min(origin.timestamp_ms, now_ms) + self._future_ms_max
         if event.__class__ is not Rejection and event.occurred_at > latest_ms:
             return _AHEAD, None, None
-        return event, self._handlers[origin.type], origin
+        return event, handler, origin
 
 
 _AHEAD = Rejection("future_time", "occurred_at: expected at most 5 minutes (a setting) after the record's arrival")

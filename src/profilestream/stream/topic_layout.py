@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from profilestream.core.definitions import Definitions
 from profilestream.core.errors import ProfilestreamError, UsageError
-from profilestream.core.events import COMMANDS_TOPIC, EventType
 from profilestream.settings import Settings
 from profilestream.stream.topics import TopicInfo
 
@@ -50,15 +50,28 @@ class Shards:
     reason: str | None
 
 
-def event_topics(types: Mapping[str, EventType]) -> tuple[str, ...]:
-    """The topics that events arrive on, each once, in order of declaration; `commands` is the last."""
-    return tuple(dict.fromkeys((*(t.topic for t in types.values()), COMMANDS_TOPIC)))
+def event_topics(definitions: Definitions) -> tuple[str, ...]:
+    """The topics that events arrive on, each once, in order of declaration; that of commands is the last."""
+    return tuple(dict.fromkeys(source.topic for source in definitions.sources))
 
 
-def plan_topics(settings: Settings, types: Mapping[str, EventType], shards: int) -> tuple[TopicPlan, ...]:
-    """Every topic of an installation with `shards` shards: event topics first, then its own."""
+def plan_topics(settings: Settings, events: Sequence[str], shards: int) -> tuple[TopicPlan, ...]:
+    """Every topic of an installation with `shards` shards: the event topics `events` first, then its own.
+
+    Raises UsageError where an event topic is one that profilestream itself writes.
+    """
+    plans = _own_plans(settings, shards)
+    own = {plan.name for plan in plans} & set(events)
+    if own:
+        raise UsageError(
+            f"profilestream itself writes to {', '.join(sorted(own))}, so no events can be read from there; "
+            "take another topic in [sources] or [types], or rename ours (PROFILESTREAM_*_TOPIC)"
+        )
+    return (*(TopicPlan(name, shards, _ARRIVAL) for name in events), *plans)
+
+
+def _own_plans(settings: Settings, shards: int) -> tuple[TopicPlan, ...]:
     return (
-        *(TopicPlan(name, shards, _ARRIVAL) for name in event_topics(types)),
         TopicPlan(
             settings.rekeyed_topic,
             shards,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from profilestream.core.definitions import Definitions, Place, define
 from profilestream.core.errors import UsageError
 from profilestream.core.problems import DefinitionsError, Problem, suggestion
+from profilestream.wire.declared_values import value_problems
 
 BYTES_MAX = 4 * 1024 * 1024
 
@@ -24,6 +25,8 @@ class _Table(BaseModel):
 
 class SettingsTable(_Table):
     timezone: Text = "UTC"
+    currency: Text | None = None
+    rates: dict[str, Text | int | float] = {}
 
 
 class SegmentTable(_Table):
@@ -32,10 +35,25 @@ class SegmentTable(_Table):
     exit: Text | None = None
 
 
+class TypeTable(_Table):
+    topic: Text | None = None
+    fields: dict[str, Text | list[dict[str, Text]]]
+
+
+class SourceTable(_Table):
+    topic: Text
+    type: Text
+    map: dict[str, Any] | None = None
+    envelope: Text | None = None
+
+
 class Document(_Table):
-    """A definitions file's tables. The tables of later versions are refused by name, never ignored."""
+    """A definitions file's tables; an unknown one is refused by name, never ignored."""
 
     settings: SettingsTable | None = None
+    sources: dict[str, SourceTable] = {}
+    types: dict[str, TypeTable] = {}
+    attributes: dict[str, Text] = {}
     streams: dict[str, Text] = {}
     traits: dict[str, Text] = {}
     segments: dict[str, SegmentTable] = {}
@@ -68,34 +86,56 @@ def parse_definitions(text: str, file: str = "definitions") -> Definitions:
     try:
         Document.model_validate(tables)
     except ValidationError as error:
-        shapes = [_shape_problem(e, place) for e in error.errors(include_url=False, include_input=False)]
+        errors = error.errors(include_url=False, include_input=False)
+        shapes = [_shape_problem(e, place) for e in errors]
         # What has the right shape is read all the same, so that one run names every mistake.
-        others = _other_problems(_sound_part(tables), text, file, place)
+        others = _other_problems(_sound_part(tables, errors), text, file, place)
         raise DefinitionsError(file, [*shapes, *others]) from None
-    return define(tables, text, file, place)
+    return _defined(tables, text, file, place)
+
+
+def _defined(tables: dict[str, Any], text: str, file: str, place: Place) -> Definitions:
+    found = define(tables, text, file, place)
+    problems = [Problem(*place(path), message) for path, message in value_problems(found)]
+    if problems:
+        raise DefinitionsError(file, problems)
+    return found
 
 
 def _other_problems(tables: dict[str, Any], text: str, file: str, place: Place) -> list[Problem]:
     try:
-        define(tables, text, file, place)
+        _defined(tables, text, file, place)
     except DefinitionsError as error:
         return error.problems
     return []
 
 
-def _sound_part(tables: dict[str, Any]) -> dict[str, Any]:
-    """The tables with whatever has a wrong shape left out."""
+def _sound_part(tables: dict[str, Any], errors: list[Any]) -> dict[str, Any]:
+    """The tables without whatever has a wrong shape: of a wrong key its value, else the smallest table around it."""
+    sound: dict[str, Any] = _copied(tables, levels=_LEVELS)
+    for error in errors:
+        path = [part for part in error["loc"] if part not in _ALTERNATIVES]
+        whole = {"segments": 2, "sources": 2, "types": 2}.get(path[0], len(path))
+        if error["type"] == "extra_forbidden":
+            whole = len(path)
+        _take_out(sound, path[:whole])
+    return sound
 
-    def texts(name: str) -> dict[str, str]:
-        table = tables.get(name)
-        return {k: v for k, v in table.items() if isinstance(v, str)} if isinstance(table, dict) else {}
 
-    segments = tables.get("segments")
-    sound = {}
-    for name, table in segments.items() if isinstance(segments, dict) else ():
-        if isinstance(table, dict) and isinstance(table.get("enter"), str):
-            sound[name] = {k: v for k, v in table.items() if isinstance(v, str)}
-    return {"settings": texts("settings"), "streams": texts("streams"), "traits": texts("traits"), "segments": sound}
+def _copied(table: Any, levels: int) -> Any:
+    """A table of its own, with its tables to so many levels: no problem's path is longer."""
+    if not levels or not isinstance(table, dict):
+        return table
+    return {key: _copied(value, levels - 1) for key, value in table.items()}
+
+
+def _take_out(table: Any, path: list[Any]) -> None:
+    for key in path[:-1]:
+        if not isinstance(table, dict) or key not in table:
+            return
+        table = table[key]
+    if isinstance(table, dict):
+        table.pop(path[-1], None)
 
 
 def _toml_problem(message: str) -> Problem:
@@ -105,23 +145,37 @@ def _toml_problem(message: str) -> Problem:
     return Problem(line, column, f"not TOML: {what}; strings stand in quotes, tables in [brackets]")
 
 
-_LATER = {"sources", "types", "attributes"}
+_LEVELS = 4
+_TABLES: dict[str, type[BaseModel]] = {
+    "settings": SettingsTable,
+    "segments": SegmentTable,
+    "sources": SourceTable,
+    "types": TypeTable,
+}
+_ALTERNATIVES = {"constrained-str", "str", "int", "float", "list[dict[str,constrained-str]]"}
+"""What pydantic puts into an error's path for the members of a union."""
+_FIELD = 'is declared by a text such as "int 1..5?", records by [{ name = "string" }]'
+_EXPECTED = {
+    "string_type": "must be a text in quotes",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "string_too_short": "must not be empty",
+}
 
 
 def _shape_problem(error: Any, place: Place) -> Problem:
-    path = tuple(str(part) for part in error["loc"])
+    path = tuple(str(part) for part in error["loc"] if part not in _ALTERNATIVES)
     line, column = place(path)
     name = path[-1]
     if error["type"] == "extra_forbidden":
-        if len(path) == 1 and name in _LATER:
-            return Problem(line, column, f"[{name}] is not supported by this version; take the table out")
-        known = SegmentTable.model_fields if path[0] == "segments" else Document.model_fields
-        known = SettingsTable.model_fields if path[0] == "settings" and len(path) > 1 else known
+        known = Document.model_fields if len(path) == 1 else _TABLES[path[0]].model_fields
         return Problem(line, column, f"unknown key `{name}`{suggestion(name, known)}")
     if error["type"] == "missing":
-        return Problem(line, column, f'[{".".join(path[:-1])}] needs `{name} = "..."`')
-    what = {"string_type": "must be a text in quotes", "dict_type": "must be a table"}.get(error["type"], error["msg"])
-    return Problem(line, column, f"`{name}` {what}")
+        example = '{ stars = "int 1..5" }' if name == "fields" else '"..."'
+        return Problem(line, column, f"[{'.'.join(path[:-1])}] needs `{name} = {example}`")
+    if path[0] == "types" and len(path) > 3:
+        return Problem(*place(path[:4]), f"`{path[3]}` {_FIELD}")
+    return Problem(line, column, f"`{name}` {_EXPECTED.get(error['type'], error['msg'])}")
 
 
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?$")
@@ -142,7 +196,8 @@ def places(text: str) -> Place:
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.match(line):
             table = _path(header[1])
-            found.setdefault(table, (number, line.index("[") + 1))
+            for length in range(len(table), 0, -1):  # a table also stands for those that it lies in
+                found.setdefault(table[:length], (number, line.index("[") + 1))
         elif key := _KEY.match(line):
             start = key.end()
             quote = _QUOTES.match(line, start)

@@ -41,12 +41,20 @@ _BEYOND: Final = 10**INTEGER_CHARACTERS_MAX
 _MARKS: Final = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
 
 
-class _Object(list[tuple[str, Any]]):
+class Object(list[tuple[str, Any]]):
     """A JSON object as its pairs, repeated names and all."""
 
 
 def find_fault(fields: Iterable[Field], value: bytes | None) -> Rejection | None:
     """The first fault of a record's value against the declarations of its type; None where there is none."""
+    document = document_of(value)
+    if isinstance(document, Rejection):
+        return document
+    return next(_object_faults(fields, document, ""), None) or surrogate_fault(document)
+
+
+def document_of(value: bytes | None) -> Object | Rejection:
+    """A record's value as pairs of names and values; why not, where it is no JSON object of an event's size."""
     if not value:
         return EMPTY
     if len(value) > EVENT_BYTES_MAX:
@@ -54,12 +62,10 @@ def find_fault(fields: Iterable[Field], value: bytes | None) -> Rejection | None
     if nests_too_deep(value):
         return TOO_DEEP
     try:
-        document = json.loads(value.decode(), object_pairs_hook=_Object, parse_int=_integer, parse_constant=_refuse)
+        document = json.loads(value.decode(), object_pairs_hook=Object, parse_int=_integer, parse_constant=_refuse)
     except ValueError:
         return NOT_JSON
-    if not isinstance(document, _Object):
-        return NOT_OBJECT
-    return next(_object_faults(fields, document, ""), None) or _surrogate_fault(document)
+    return document if isinstance(document, Object) else NOT_OBJECT
 
 
 def nests_too_deep(value: bytes) -> bool:
@@ -119,7 +125,7 @@ def _integer(text: str) -> int:
     return int(text) if len(text) <= INTEGER_CHARACTERS_MAX else _BEYOND
 
 
-def _object_faults(fields: Iterable[Field], pairs: _Object, path: str) -> Iterator[Rejection]:
+def _object_faults(fields: Iterable[Field], pairs: Object, path: str) -> Iterator[Rejection]:
     for field in fields:
         given = [value for name, value in pairs if name == field.name]
         for value in given or [None]:
@@ -127,10 +133,11 @@ def _object_faults(fields: Iterable[Field], pairs: _Object, path: str) -> Iterat
                 if field.required:
                     yield Rejection("missing_field", f"{path}{field.name}: required, {expected(field)}")
             else:
-                yield from _field_faults(field, value, path + field.name)
+                yield from field_faults(field, value, path + field.name)
 
 
-def _field_faults(field: Field, value: Any, path: str) -> Iterator[Rejection]:
+def field_faults(field: Field, value: Any, path: str) -> Iterator[Rejection]:
+    """What is wrong with a field's value, which is not null; `path` names the field."""
     wrong_type = Rejection("wrong_type", f"{path}: expected {expected(field)}")
     if not _has_type(field.kind, value):
         yield wrong_type
@@ -143,10 +150,15 @@ def _field_faults(field: Field, value: Any, path: str) -> Iterator[Rejection]:
             reason = "bad_time"
         case "currency" if not CURRENCY.match(value):
             reason = "currency"
-        case "int" | "number" if not _in_range(field, value):
+        case "int" | "number" if not in_range(field, value):
             reason = "out_of_range"
         case "json" | "object" if _unreadable(value):
             yield Rejection("out_of_range", f"{path}: expected Unicode text and numbers of a double's range")
+        case "object":
+            members = dict(value)
+            for member in field.record:
+                if members.get(member.name) is not None:
+                    yield from field_faults(member, members[member.name], f"{path}.{member.name}")
         case "strings":
             for index, item in enumerate(value):
                 if not isinstance(item, str):
@@ -155,7 +167,7 @@ def _field_faults(field: Field, value: Any, path: str) -> Iterator[Rejection]:
                     yield Rejection("out_of_range", f"{path}[{index}]: expected Unicode text")
         case "records":
             for index, item in enumerate(value):
-                if isinstance(item, _Object):
+                if isinstance(item, Object):
                     yield from _object_faults(field.record, item, f"{path}[{index}].")
                 else:
                     yield Rejection("wrong_type", f"{path}[{index}]: expected an object")
@@ -177,7 +189,7 @@ def _has_type(kind: str, value: Any) -> bool:
         case "time":
             return type(value) is int or isinstance(value, str)
         case "object":
-            return isinstance(value, _Object)
+            return isinstance(value, Object | dict)
         case "strings" | "records":
             return type(value) is list
     return True
@@ -200,7 +212,8 @@ def _is_time(value: str | int) -> bool:
     return True
 
 
-def _in_range(field: Field, value: int | float) -> bool:
+def in_range(field: Field, value: int | float) -> bool:
+    """Whether a number lies in its field's range, and in that of 64 bits or of a finite double."""
     if isinstance(value, int):
         low, high = integer_bounds(field)
         return low <= value <= high
@@ -226,12 +239,12 @@ def _unreadable(value: Any) -> bool:
         return math.isinf(value)
     if type(value) is int:
         return value >= _BEYOND
-    if isinstance(value, _Object):
+    if isinstance(value, Object):
         return any(_SURROGATE.search(name) or _unreadable(item) for name, item in value)
     return isinstance(value, list) and any(map(_unreadable, value))
 
 
-def _surrogate_fault(document: _Object) -> Rejection | None:
+def surrogate_fault(document: Object) -> Rejection | None:
     """Lone surrogates in undeclared places: the decoder reads no text that UTF-8 cannot hold."""
     pending: list[Any] = [document]
     while pending:
@@ -239,7 +252,7 @@ def _surrogate_fault(document: _Object) -> Rejection | None:
         if isinstance(value, str):
             if _SURROGATE.search(value):
                 return Rejection("out_of_range", "an undeclared field: expected Unicode text")
-        elif isinstance(value, _Object):
+        elif isinstance(value, Object):
             for pair in value:
                 pending.extend(pair)
         elif isinstance(value, list):

@@ -57,7 +57,7 @@ class Found:
 
 async def send(settings: Settings, file: Path, definitions: str) -> Produced:
     """Sends the file of events as `profilestream produce purchases FILE` does."""
-    check = LineCheck(TOPIC, parse_definitions(definitions).types, settings.future_ms_max)
+    check = LineCheck(TOPIC, parse_definitions(definitions), settings.future_ms_max)
     with file.open("rb") as source:
         return await produce(str(settings.kafka), TOPIC, source, file.name, check)
 

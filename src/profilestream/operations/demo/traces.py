@@ -31,7 +31,7 @@ def own_names(settings: Settings, name: str) -> Settings:
 
 async def event_topics_there(kafka: str, definitions: str) -> list[str]:
     """Those event topics that exist already: they hold, or will hold, someone's events."""
-    names = event_topics(parse_definitions(definitions).types)
+    names = event_topics(parse_definitions(definitions))
     async with Admin(kafka) as admin:
         found = await admin.describe(names)
     return [name for name, info in found.items() if info is not None]
@@ -44,14 +44,14 @@ async def make(settings: Settings, definitions: str, made: list[str], report: Re
     ProfilestreamError when an event topic was there already.
     """
     found = parse_definitions(definitions, "the demo's definitions")
-    making = asyncio.ensure_future(initialise(settings, found.text, found.fingerprint, found.types, None, report))
+    making = asyncio.ensure_future(initialise(settings, found.text, found.fingerprint, event_topics(found), None, report))
     try:
         result = await asyncio.shield(making)
     except asyncio.CancelledError:
         made.extend((await making).created_topics)
         raise
     made.extend(result.created_topics)
-    taken = set(event_topics(found.types)) - set(result.created_topics)
+    taken = set(event_topics(found)) - set(result.created_topics)
     if taken:
         raise taken_topics(str(settings.kafka), sorted(taken))
     return result

@@ -1,0 +1,86 @@
+"""Why bytes of a mapped source are no event: the slow way, by the map and the declarations.
+
+As `faults` does for a type's own words: the first field at fault, in the order of the declarations, with
+the path at which its value was looked for. It says nothing of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from profilestream.core.events import EventType, Field
+from profilestream.core.sources import Where
+from profilestream.wire.conversions import ConversionFault, conversion
+from profilestream.wire.dead_letters import Rejection
+from profilestream.wire.faults import Object, document_of, expected, field_faults, surrogate_fault
+
+
+def find_mapped_fault(event_type: EventType, mapping: Mapping[str, Where], value: bytes | None) -> Rejection | None:
+    """The first fault of a record of a mapped source; None where there is none."""
+    document = document_of(value)
+    if isinstance(document, Rejection):
+        return document
+    fields = event_type.by_name.values()
+    return next(_record_faults(fields, mapping, document, ""), None) or surrogate_fault(document)
+
+
+def _record_faults(
+    fields: Iterable[Field], mapping: Mapping[str, Where], record: Object, prefix: str
+) -> Iterator[Rejection]:
+    for field in fields:
+        where = mapping[field.name]
+        if field.kind == "object" and where.each:
+            members = {f.name: f for f in field.record}
+            for name, inner in where.each.items():
+                member = members.get(name, Field(name, "json", required=False))
+                found = Where(where.path + inner.path, **_but_path(inner))
+                yield from _place_faults(member, found, record, prefix, f"{field.name}.{name}")
+        elif where.path:
+            yield from _place_faults(field, where, record, prefix, field.name)
+
+
+def _but_path(where: Where) -> dict[str, Any]:
+    return {
+        "named": where.named,
+        "unit": where.unit,
+        "decimals": where.decimals,
+        "words": where.words,
+        "each": where.each,
+    }
+
+
+def _place_faults(field: Field, where: Where, record: Object, prefix: str, ours: str) -> Iterator[Rejection]:
+    path = prefix + ".".join(where.path)
+    label = path if path == prefix + ours else f"{path} ({ours})"
+    values: list[Any] = [record]
+    for depth, key in enumerate(where.path):
+        inner = []
+        for value in values:
+            if isinstance(value, Object):
+                inner += [v for name, v in value if name == key]
+            elif value is not None:
+                yield Rejection("wrong_type", f"{prefix}{'.'.join(where.path[:depth])}: expected an object")
+        values = inner
+    for value in values or [None]:
+        if value is not None:
+            yield from _value_faults(field, where, value, label)
+        elif field.required:
+            yield Rejection("missing_field", f"{label}: required, {expected(field)}")
+
+
+def _value_faults(field: Field, where: Where, value: Any, label: str) -> Iterator[Rejection]:
+    if field.kind == "records" and where.each and isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, Object):
+                yield from _record_faults(field.record, where.each, item, f"{label}[{index}].")
+            else:
+                yield Rejection("wrong_type", f"{label}[{index}]: expected an object")
+        return
+    convert = conversion(field, where)
+    try:
+        found = value if convert is None else convert(value)
+    except ConversionFault as fault:
+        yield Rejection(fault.reason, f"{label}: expected {expected(field)}")
+        return
+    yield from field_faults(field, found, label)

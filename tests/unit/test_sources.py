@@ -1,0 +1,215 @@
+"""Topics in other systems' words: what a map means, to the fast way and to the slow one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from profilestream.core.problems import DefinitionsError
+from profilestream.wire.dead_letters import Rejection
+from profilestream.wire.definitions import parse_definitions
+from profilestream.wire.events import EventDecoder
+
+BASE = """
+[sources.theirs]
+topic = "theirs"
+type = "{type}"
+"""
+
+
+def decoder(mapping: str, type_name: str = "purchase", before: str = "", envelope: str = ""):
+    text = before + BASE.format(type=type_name) + envelope + "\n[sources.theirs.map]\n" + mapping
+    return EventDecoder.of(parse_definitions(text)).decoder_for_topic("theirs")
+
+
+def decode(mapping: str, record: dict[str, Any], **options: Any) -> Any:
+    return decoder(mapping, **options)(json.dumps(record).encode())
+
+
+RECORD = {"event_id": "e1", "customer_id": "c1", "occurred_at": 1_700_000_000_000, "amount_minor": 5}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "change", "attribute", "value"),
+    [
+        ('order_id = "number"', {"number": 17}, "order_id", "17"),
+        ('order_id = "order.number"', {"order": {"number": "A"}}, "order_id", "A"),
+        ('order_id = "order.number"', {"order": None}, "order_id", None),
+        ('order_id = "order.number"', {}, "order_id", None),
+        ("order_id = \"'order.number'\"", {"order.number": "A"}, "order_id", "A"),
+        ('kind = "order.kind"', {"order": {}}, "kind", "order"),
+        ('kind = "order.kind"', {"order": {"kind": None}}, "kind", "order"),
+        ('kind = "order.kind"', {}, "kind", "order"),
+        ("kind = { value = 'refund' }", {"kind": "order"}, "kind", "refund"),
+        ('kind = { path = "what", words = { "order.paid" = "order", back = "refund" } }', {"what": "back"},
+         "kind", "refund"),
+        ('kind = { path = "what", words = { back = "refund" } }', {"what": "gift"}, "kind", "gift"),
+        ('kind = { path = "what", words = { order = "refund" } }', {}, "kind", "order"),
+        ("order_id = false", {"order_id": {"is": "another thing"}}, "order_id", None),
+        ('amount_minor = { path = "total", decimals = 2 }', {"total": "409.94"}, "amount_minor", 40_994),
+        ('amount_minor = { path = "total", decimals = 2 }', {"total": 409.94}, "amount_minor", 40_994),
+        ('amount_minor = { path = "total", decimals = 2 }', {"total": 4}, "amount_minor", 400),
+        ('amount_minor = { path = "total", decimals = 2 }', {"total": "0.125"}, "amount_minor", 12),
+        ('amount_minor = { path = "total", decimals = 2 }', {"total": "0.135"}, "amount_minor", 14),
+        ('amount_minor = { path = "total", decimals = 2 }', {"total": 1.005}, "amount_minor", 100),
+        ('amount_minor = { path = "money.total", decimals = 3 }', {"money": {"total": ".5"}}, None, "wrong_type"),
+        ('amount_minor = { path = "total", decimals = 2 }', {"total": "-0.01"}, None, "out_of_range"),
+        ('amount_minor = { path = "total", decimals = 2 }', {"total": True}, None, "wrong_type"),
+        ('amount_minor = { path = "total", decimals = 2 }', {"total": "9" * 30}, None, "out_of_range"),
+        ('amount_minor = "total"', {"total": "42"}, "amount_minor", 42),
+        ('amount_minor = "total"', {"total": "4.2"}, None, "wrong_type"),
+        ('occurred_at = { path = "t", unit = "s" }', {"t": 1_700_000_000}, "occurred_at", 1_700_000_000_000),
+        ('occurred_at = { path = "t", unit = "s" }', {"t": 1_700_000_000.1239}, "occurred_at", 1_700_000_000_123),
+        ('occurred_at = { path = "t", unit = "s" }', {"t": "1700000000.5"}, "occurred_at", 1_700_000_000_500),
+        ('occurred_at = { path = "t", unit = "s" }', {"t": -0.0001}, "occurred_at", -1),
+        ('occurred_at = { path = "t", unit = "us" }', {"t": 1_700_000_000_123_999}, "occurred_at", 1_700_000_000_123),
+        ('occurred_at = { path = "t", unit = "ms" }', {"t": "2023-11-14T22:13:20Z"}, "occurred_at",
+         1_700_000_000_000),
+        ('occurred_at = { path = "t", unit = "s" }', {"t": 1e300}, None, "bad_time"),
+        ('occurred_at = { path = "t", unit = "s" }', {"t": "soon"}, None, "bad_time"),
+        ('occurred_at = { path = "t", unit = "s" }', {"t": []}, None, "wrong_type"),
+        ('currency = "cur"', {"cur": "eur"}, "currency", "EUR"),
+        ('currency = "cur"', {"cur": "euro"}, None, "currency"),
+        ('customer_id = "user.id"', {"user": {"id": 9}}, "customer_id", "9"),
+        ('customer_id = "user.id"', {"user": {}}, None, "missing_field"),
+        ('customer_id = "user.id"', {"user": {"id": None}}, None, "missing_field"),
+        ('customer_id = "user.id"', {}, None, "missing_field"),
+        ('customer_id = "user.id"', {"user": "c1"}, None, "wrong_type"),
+        ('customer_id = "user.id"', {"user": {"id": ""}}, None, "empty_id"),
+        ('customer_id = "user.id"', {"user": {"id": "a\u0007"}}, None, "out_of_range"),
+        ('customer_id = "user.id"', {"user": {"id": 1.5}}, None, "wrong_type"),
+        # one path for two fields, and a path through another's value
+        ('customer_id = "user.id"\norder_id = "user.id"', {"user": {"id": "u"}}, "order_id", "u"),
+        ('customer_id = "id"\norder_id = "id"', {"id": 3}, "customer_id", "3"),
+        ('customer_id = "id"\norder_id = "id"', {}, None, "missing_field"),
+        ('customer_id = "a.b"\nkind = "a.b.c"', {"a": {"b": "x"}}, None, "wrong_type"),
+    ],
+)  # fmt: skip
+def test_a_map_brings_values_to_their_fields(mapping: str, change: dict, attribute: str | None, value: Any) -> None:
+    found = decode(mapping, RECORD | change)
+    if attribute is None:
+        assert isinstance(found, Rejection)
+        assert found.reason == value
+        assert "the value:" not in found.detail, "the slow way found nothing"
+    else:
+        assert not isinstance(found, Rejection), found
+        assert getattr(found, attribute) == value
+
+
+def test_fields_that_a_map_does_not_name_stay_strict() -> None:
+    assert decode('order_id = "n"', RECORD | {"customer_id": 5}).reason == "wrong_type"
+    assert decode('order_id = "n"', RECORD | {"amount_minor": "5"}).reason == "wrong_type"
+
+
+def test_a_list_of_records_is_mapped_element_by_element() -> None:
+    mapping = """
+    [sources.theirs.map.items]
+    path = "cart.lines"
+    each = { sku = "product.id", category = { value = "all" }, unit_price_minor = { path = "price", decimals = 2 } }
+    """
+    lines = [{"product": {"id": 7}, "price": "1.50", "quantity": 2}, {"price": None}, {}]
+    found = decode(mapping, RECORD | {"cart": {"lines": lines}})
+    assert [(i.sku, i.category, i.quantity, i.unit_price_minor) for i in found.items] == [
+        ("7", "all", 2, 150),
+        (None, "all", 1, None),
+        (None, "all", 1, None),
+    ]
+    assert decode(mapping, RECORD).items is None
+    bad = decode(mapping, RECORD | {"cart": {"lines": [{}, {"price": "much"}]}})
+    assert bad == Rejection("wrong_type", bad.detail)
+    assert bad.detail.startswith("cart.lines (items)[1].price (unit_price_minor): expected")
+
+
+def test_an_object_is_put_together_from_paths() -> None:
+    mapping = """
+    [sources.theirs.map.set]
+    each = { age = "person.age", city = "person.address.city", plan = { value = "free" } }
+    """
+    record = {"event_id": "e", "customer_id": "c", "occurred_at": 0}
+    facts = '[attributes]\nage = "int 0..130"\n'
+    person = {"age": "41", "address": {"city": None}}
+    assert decode(mapping, record | {"person": person}, type_name="attributes", before=facts).set == {
+        "age": 41,
+        "city": None,
+        "plan": "free",
+    }
+    assert decode(mapping, record, type_name="attributes").set == {"plan": "free"}
+    bad = decode(mapping, record | {"person": {"age": 131}}, type_name="attributes", before=facts)
+    assert (bad.reason, bad.detail.split(":")[0]) == ("out_of_range", "person.age (set.age)")
+
+
+def test_a_cloudevent_is_read_with_its_envelope() -> None:
+    event = {
+        "specversion": "1.0", "id": "e1", "source": "shop", "type": "order.paid", "subject": "c1",
+        "time": "2026-01-31T09:30:00Z", "data": {"amount_minor": 700, "order": {"no": 5}},
+    }  # fmt: skip
+    read = decoder('order_id = "data.order.no"', envelope='envelope = "cloudevents"')
+    found = read(json.dumps(event).encode())
+    assert (found.event_id, found.customer_id, found.source, found.amount_minor, found.order_id) == (
+        "e1", "c1", "shop", 700, "5",
+    )  # fmt: skip
+    assert read(json.dumps(event | {"data": None}).encode()).detail.startswith("data.amount_minor (amount_minor)")
+    assert read(json.dumps(event | {"subject": 7}).encode()).reason == "wrong_type"
+
+
+def test_a_key_that_only_looks_like_a_hidden_one_changes_nothing() -> None:
+    mapping = "kind = { value = 'refund' }\norder_id = 'o.id'\nchannel = false"
+    hostile = {"~kind": 5, "~order_id": "x", "~channel": "x", "_0": 1, "o": None}
+    found = decode(mapping, RECORD | hostile)
+    assert (found.kind, found.order_id, found.channel) == ("refund", None, None)
+
+
+def consumed(text: str) -> list[tuple[str, str]]:
+    return [(s.topic, s.type_name) for s in parse_definitions(text).sources]
+
+
+def test_a_source_in_our_words_renames_the_topic_and_a_mapped_one_is_read_besides() -> None:
+    renamed = consumed('[sources.a]\ntopic = "eu"\ntype = "purchase"\n[sources.b]\ntopic = "us"\ntype = "purchase"\n')
+    assert renamed[:2] == [("eu", "purchase"), ("us", "purchase")]
+    assert ("purchases", "purchase") not in renamed
+    both = consumed('[sources.a]\ntopic = "eu"\ntype = "purchase"\nmap = { order_id = "n" }\n')
+    assert both[:2] == [("purchases", "purchase"), ("eu", "purchase")]
+    place = consumed('[sources.a]\ntopic = "purchases"\ntype = "purchase"\nmap = { order_id = "n" }\n')
+    assert [t for t in place if t[1] == "purchase"] == [("purchases", "purchase")]
+    assert consumed('[sources.c]\ntopic = "orders-to-us"\ntype = "command"\n')[-1] == ("orders-to-us", "command")
+    own = '[types.review]\nfields = { stars = "int 1..5" }\n'
+    assert consumed(own)[-2] == ("review", "review")
+    mapped = own + '[sources.a]\ntopic = "ratings"\ntype = "review"\nmap = { stars = "n" }\n'
+    assert consumed(mapped)[-2] == ("ratings", "review")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[sources.a]\ntopic = "t"\ntype = "purchas"', "unknown type `purchas`; did you mean `purchase`?"),
+        ('[sources.a]\ntopic = "browsing"\ntype = "purchase"', "topic `browsing` is that of the type `browsing`"),
+        ('[sources.a]\ntopic = "t/t"\ntype = "purchase"', "`t/t` cannot name a topic"),
+        ('[sources.a]\ntopic = "t"\ntype = "purchase"\nenvelope = "avro"', "unknown envelope `avro`"),
+        ('[sources.a]\ntopic = "t"\ntype = "command"\nmap = { kind = "k" }', "commands are read in their own words"),
+        ('[sources.a]\ntopic = "t"\n', '[sources.a] needs `type = "..."`'),
+        ("[sources.a.map]\nx = 1", '[sources.a] needs `topic = "..."`'),
+        *[
+            (f'[sources.a]\ntopic = "t"\ntype = "purchase"\nmap = {{ {line} }}', message)
+            for line, message in {
+                'id = "event_id"': "`id` is no field of `purchase`",
+                'kind = "a..b"': "`a..b` is no path",
+                "kind = 5": "write a path such as",
+                "amount_minor = false": "`amount_minor` is required",
+                'kind = { path = "k", decimals = 2 }': "only an int has `decimals`",
+                'occurred_at = { path = "k", unit = "days" }': '`unit` is one of "s", "ms", "us"',
+                "amount_minor = { value = -1 }": "the constant is not what the field takes: an integer of at least 0",
+                'amount_minor = { path = "k", words = { free = "0" } }': "the word for `free` is not what",
+                'items = { each = { sku = "s" } }': "say where it is found",
+                'items = { path = "i", each = { size = "s" } }': "`size` is none of its fields",
+                'kind = { pat = "k" }': "unknown key `pat`; did you mean `path`?",
+            }.items()
+        ],
+    ],
+)  # fmt: skip
+def test_mistakes_of_sources_are_told_with_what_would_be_right(text: str, message: str) -> None:
+    with pytest.raises(DefinitionsError) as found:
+        parse_definitions(text, "f.toml")
+    assert message in str(found.value)
+    assert all(problem.line for problem in found.value.problems)
