@@ -20,7 +20,7 @@ EVENT = {"event_id": "e1", "customer_id": "c1", "occurred_at": 0}
 REVIEW = """
 [types.review]
 topic = "reviews"
-fields = { sku = "string", stars = "int 1..5 = 3", text = "string?", class = "string?", lines = [{ price_minor = "int" }] }
+fields = { sku = "string", stars = "int 1..5 = 3", text = "string?", class = "string?", lines = [{ n = "int" }] }
 """
 
 
