@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from profilestream.core.events import BUILT_IN, COMMON, ID_CHARACTERS_MAX, EventType, Field
+from profilestream.core.events import BUILT_IN, COMMAND, COMMON, ID_CHARACTERS_MAX, EventType, Field
+from profilestream.core.expressions import Kind
 from profilestream.wire.changes import Cause, Change
 from profilestream.wire.dead_letters import REASONS
-from profilestream.wire.events import COMMAND
 from profilestream.wire.faults import expected, integer_bounds
 from profilestream.wire.times import TIME_MS_MAX, TIME_MS_MIN, TIME_PATTERN
 
@@ -128,6 +128,8 @@ def _kind(field: Field) -> Schema:
             return {"type": "array", "items": _STRING}
         case "records":
             return {"type": "array", "items": _record(field.record)}
+        case "object" if field.record:
+            return {"type": "object", "properties": {f.name: _field(f) for f in field.record}}
         case "json":
             return {}
         case kind:
@@ -226,6 +228,62 @@ _EXPLAIN: Final = {
     ),
 }
 
+_SHARE: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
+_SHARES: Final = _object(members=_SHARE, everybody=_SHARE)
+_RANGE: Final = _nullable(
+    _object(
+        low={"type": ["number", "null"], "description": "25th percentile; null: of too few"},
+        median={"type": "number"},
+        high={"type": ["number", "null"], "description": "75th percentile; null: of too few"},
+    )
+)
+_DESCRIBE: Final = {
+    "description": "Output of `describe SEGMENT --json`. A share is a part of all customers of its sample, those "
+    "without the trait included; what would tell of 1 to 4 customers is rounded or left out.",
+    **_object(
+        segment=_STRING,
+        generation=_NAME,
+        description=_STRING,
+        enter=_STRING,
+        exit={"type": ["string", "null"]},
+        members={"type": "integer", "minimum": 20},
+        customers={"type": "integer", "minimum": 20, "description": "everybody; an estimate unless customers_exact"},
+        customers_exact={"type": "boolean"},
+        share={**_SHARE, "description": "members / customers"},
+        sample={**_object(members=_COUNT, everybody=_COUNT), "description": "how many profiles were read"},
+        member_for_ms={**_RANGE, "description": "for how long members have been in the segment"},
+        traits={
+            "type": "array",
+            "description": "all traits, the most telling first",
+            "items": _object(
+                name=_STRING,
+                kind={"enum": list(get_args(Kind))},
+                shape={"enum": ["number", "string", "boolean", "list", "object"], "description": "what values are"},
+                telling={**_SHARE, "description": "size of Cliff's delta, or the greatest difference of shares"},
+                present={**_SHARES, "description": "who has the trait at all"},
+                members={**_RANGE, "description": "of numbers; durations in ms, times in ms before the clock"},
+                everybody=_RANGE,
+                values={
+                    "type": "array",
+                    "description": "values, elements of lists, keys of objects that 5 members have, the most frequent "
+                    "first",
+                    "items": _object(value={}, members=_SHARE, everybody=_SHARE),
+                },
+                others={
+                    **_nullable(
+                        _object(
+                            values={**_COUNT, "description": "how many more values members have, at least"},
+                            members=_nullable(_SHARE),
+                            everybody=_nullable(_SHARE),
+                        )
+                    ),
+                    "description": "who has another value; null where a customer may have several",
+                },
+            ),
+        },
+    ),
+}
+
 _OUTPUTS: Final[Mapping[str, Schema]] = {
     "segment-change.json": _CHANGE,
     "dead-letter.json": _DEAD_LETTER,
@@ -241,6 +299,7 @@ _OUTPUTS: Final[Mapping[str, Schema]] = {
         "type": "array",
         "items": _object(customer_id=_STRING, since=_TIME),
     },
+    "describe.json": _DESCRIBE,
 }
 
 

@@ -1,0 +1,198 @@
+"""`describe`: the persona of a segment, from samples of its members and of everybody. Only Redis is asked.
+
+Values are what readers find in the profiles. A time counts from its shard's clock, or from its profile's own where
+that is later or the shard has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from profilestream.core.definitions import Segment, Trait, kind_of_trait
+from profilestream.core.errors import NotFound, StoreRefused
+from profilestream.operations.explain import no_segment
+from profilestream.operations.personas import Column, Contrast, Range, Shares, contrast, middle
+from profilestream.store.connection import connect_sync
+from profilestream.store.metadata import Generation, read_generation_sync, read_live_sync
+from profilestream.store.samples import ProfileKey, Sampler
+from profilestream.wire.definitions import parse_definitions
+from profilestream.wire.times import parse_time
+from profilestream.wire.values import decode_value
+
+MEMBERS_MIN: Final = 20
+SAMPLE: Final = 2_000
+SAMPLE_MAX: Final = 100_000
+VALUES_READ_MAX: Final = 10_000_000
+"""Of one sample; many traits make it smaller, so that it fits into memory."""
+_PROGRESS_EVERY: Final = 1_000
+
+Progress = Callable[[int, int], None]
+"""Told how many profiles have been read, and of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """A segment's members beside everybody (the members included).
+
+    `members` is exact; `customers`, how many everybody are, is an estimate unless `customers_exact`.
+    `members_read` and `everybody_read` are the sizes of the samples. `member_for` is for how many ms members have
+    been in the segment. `traits` has all of the definitions', the most telling first.
+    """
+
+    generation: Generation
+    segment: Segment
+    members: int
+    customers: int
+    customers_exact: bool
+    members_read: int
+    everybody_read: int
+    member_for: Range | None
+    traits: tuple[Contrast, ...]
+
+    @property
+    def share(self) -> float:
+        """Which part of everybody is in the segment, 0 to 1."""
+        return self.members / self.customers
+
+
+def describe(
+    redis: str, namespace: str, segment: str, sample: int = SAMPLE, progress: Progress | None = None
+) -> Persona:
+    """The persona of a segment of the live generation, from at most `sample` members and as many of everybody.
+
+    Raises NotFound for an unknown segment, for one of fewer than 20 members (a persona of few is a person) and
+    before `init`, StoreRefused where customers are too rare among the keys of Redis to be found by a walk,
+    ServerUnavailable without Redis.
+    """
+    client = connect_sync(redis)
+    try:
+        generation = read_generation_sync(client, namespace, read_live_sync(client, namespace))
+        definitions = parse_definitions(generation.definitions, f"generation {generation.name}")
+        if segment not in definitions.by_segment:
+            raise no_segment(segment, generation, definitions.by_segment)
+        sampler = Sampler(client, namespace, generation)
+        counts = sampler.count_members(segment)
+        _enough(segment, sum(counts))
+        size = min(sample, VALUES_READ_MAX // max(1, len(definitions.traits)))
+        members = sampler.members(segment, counts, size)
+        everybody = sampler.everybody(size)
+        reader = _Reader(sampler, definitions.traits, progress, len(members.entered) + len(everybody.profiles))
+        ours = reader.read([profile for profile, _ in members.entered])
+        all_ = reader.read(everybody.profiles)
+    finally:
+        client.close()
+    _enough(segment, ours.customers)
+    if all_.customers < MEMBERS_MIN:
+        raise StoreRefused(
+            f"Redis holds so many other keys that a walk over them met only {all_.customers} customers to compare; "
+            "a greater --sample walks further"
+        )
+    since = dict(members.entered)
+    contrasts = (
+        contrast(trait.name, kind_of_trait(trait), *columns)
+        for trait, *columns in zip(definitions.traits, ours.columns, all_.columns, strict=True)
+    )
+    return Persona(
+        generation=generation,
+        segment=definitions.by_segment[segment],
+        members=members.total,
+        customers=max(everybody.total, members.total),
+        customers_exact=everybody.exact,
+        members_read=ours.customers,
+        everybody_read=all_.customers,
+        member_for=middle(sorted(clock - since[profile] for profile, clock in ours.clocks.items())),
+        traits=tuple(sorted(contrasts, key=lambda c: -c.telling)),
+    )
+
+
+def persona_object(persona: Persona) -> dict[str, Any]:
+    """The persona in the public form, ready for JSON (`describe.json` of the schemas)."""
+    enter, leave = persona.segment.texts
+    return {
+        "segment": persona.segment.name,
+        "generation": persona.generation.name,
+        "description": persona.segment.description,
+        "enter": enter,
+        "exit": leave,
+        "members": persona.members,
+        "customers": persona.customers,
+        "customers_exact": persona.customers_exact,
+        "share": persona.share,
+        "sample": {"members": persona.members_read, "everybody": persona.everybody_read},
+        "member_for_ms": _range_object(persona.member_for),
+        "traits": [_contrast_object(one) for one in persona.traits],
+    }
+
+
+def _contrast_object(one: Contrast) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "kind": one.kind,
+        "shape": one.shape,
+        "telling": round(one.telling, 4),
+        "present": asdict(one.present),
+        "members": _range_object(one.members),
+        "everybody": _range_object(one.everybody),
+        "values": [{"value": named.value, **asdict(named.shares)} for named in one.named],
+        "others": None if one.others is None else {"values": one.others.values, **_shares(one.others.shares)},
+    }
+
+
+def _range_object(found: Range | None) -> dict[str, Any] | None:
+    return None if found is None else asdict(found)
+
+
+def _shares(found: Shares | None) -> dict[str, Any]:
+    return {"members": None, "everybody": None} if found is None else asdict(found)
+
+
+def _enough(segment: str, members: int) -> None:
+    if members < MEMBERS_MIN:
+        raise NotFound(
+            f"`{segment}` has {members:,} members; a persona needs at least {MEMBERS_MIN}, as one of few would tell of "
+            "single customers"
+        )
+
+
+class _Read:
+    """What was read of one sample: how many customers, a column for each trait, and each one's clock (ms)."""
+
+    def __init__(self, traits: int) -> None:
+        self.customers = 0
+        self.columns = [Column() for _ in range(traits)]
+        self.clocks: dict[ProfileKey, int] = {}
+
+
+class _Reader:
+    """Reads the traits of samples; a profile that has gone meanwhile is left out."""
+
+    def __init__(self, sampler: Sampler, traits: Sequence[Trait], progress: Progress | None, total: int) -> None:
+        self._sampler = sampler
+        self._names = [trait.name for trait in traits]
+        self._times = [kind_of_trait(trait) == "time" for trait in traits]
+        self._clocks = sampler.clocks()
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def read(self, profiles: Sequence[ProfileKey]) -> _Read:
+        found = _Read(len(self._names))
+        for profile, (as_of, *values) in self._sampler.fields(profiles, ("_as_of", *self._names)):
+            self._done += 1
+            if self._progress is not None and self._done % _PROGRESS_EVERY == 0:
+                self._progress(self._done, self._total)
+            if as_of is None:
+                continue
+            clock = self._clock(profile, parse_time(as_of.decode()))
+            found.customers += 1
+            found.clocks[profile] = clock
+            for column, is_time, text in zip(found.columns, self._times, values, strict=True):
+                value = None if text is None else decode_value(text)
+                column.add(clock - parse_time(value) if is_time and value is not None else value)
+        return found
+
+    def _clock(self, profile: ProfileKey, as_of: int) -> int:
+        clock = self._clocks[profile.shard]
+        return as_of if clock is None else max(as_of, clock)
