@@ -171,8 +171,7 @@ def _of_memberships(customer: CustomerOutcome, profile: StoredProfile, order_mat
     text = profile.fields.get("_segments", "{}")
     actual = json.loads(text) if _is_json(text) else text
     expected: Any = {
-        name: {"since": format_time(m.since_ms), "crossing": m.crossing}
-        for name, m in customer.memberships.items()
+        name: {"since": format_time(m.since_ms), "crossing": m.crossing} for name, m in customer.memberships.items()
     }
     if not order_matters:
         stable = _stable_segments(customer)
@@ -189,10 +188,7 @@ def _of_times(customer: CustomerOutcome, profile: StoredProfile) -> Iterator[str
     if not fields.get("_revision", "").isdecimal() or int(fields["_revision"]) < 1:
         yield f"_revision: {who}: expected a number of at least 1, is {fields.get('_revision')}"
     if fields.get("_event_time") != format_time(customer.event_time_ms):
-        yield (
-            f"_event_time: {who}: expected {format_time(customer.event_time_ms)}, "
-            f"is {fields.get('_event_time')}"
-        )
+        yield (f"_event_time: {who}: expected {format_time(customer.event_time_ms)}, is {fields.get('_event_time')}")
     as_of = fields.get("_as_of", "")
     if not _is_time(as_of) or not customer.event_time_ms <= parse_time(as_of) <= customer.clock_ms:
         yield f"_as_of: {who}: expected up to {format_time(customer.clock_ms)}, is {as_of or None}"
@@ -250,9 +246,7 @@ def _of_changes(expected: Expected, stored: Stored, records: Sequence[Any], name
         yield f"changes of nobody: customer {stranger}: {[_id_of(r) for r in announced[stranger]]}"
 
 
-def _announcement(
-    change: Change, arrivals: Sequence[Arrival], stored: Stored, namespace: str
-) -> dict[str, Any]:
+def _announcement(change: Change, arrivals: Sequence[Arrival], stored: Stored, namespace: str) -> dict[str, Any]:
     """The CloudEvent that the contract asks for."""
     data: dict[str, Any] = {
         "customer_id": change.customer_id,

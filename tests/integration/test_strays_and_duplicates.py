@@ -64,9 +64,7 @@ def rubbish() -> list[tuple[str, Sending]]:
 def astray(events: list[dict[str, Any]], chance: random.Random) -> list[Sending]:
     """Every event twice, each time under a wrong key and in any partition."""
     copies = [
-        Sending(
-            "purchases", event_bytes(event), f"wrong-{chance.random()}".encode(), chance.randrange(SHARDS)
-        )
+        Sending("purchases", event_bytes(event), f"wrong-{chance.random()}".encode(), chance.randrange(SHARDS))
         for event in events * 2
     ]
     chance.shuffle(copies)

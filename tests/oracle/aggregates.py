@@ -20,9 +20,7 @@ Valued = list[tuple[Row, Value]]
 class ProfileScope:
     """One customer at one instant: names are traits; each is evaluated once."""
 
-    def __init__(
-        self, definitions: Definitions, history: History, clock_ms: int, now_ms: int | None = None
-    ) -> None:
+    def __init__(self, definitions: Definitions, history: History, clock_ms: int, now_ms: int | None = None) -> None:
         self.definitions = definitions
         self.history = history
         self.clock_ms = clock_ms

@@ -11,9 +11,7 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-AGGREGATES = frozenset(
-    ("count", "sum", "mean", "min", "max", "first", "last", "distinct", "top", "mean_gap", "latest")
-)
+AGGREGATES = frozenset(("count", "sum", "mean", "min", "max", "first", "last", "distinct", "top", "mean_gap", "latest"))
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS

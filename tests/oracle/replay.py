@@ -210,9 +210,7 @@ class _Customer:
             if not moving.linear:
                 counters_any_day += moving.day_counters
                 continue
-            now, then = (
-                _difference(evaluate(moving.left, s), evaluate(moving.right, s)) for s in (scope, later)
-            )
+            now, then = (_difference(evaluate(moving.left, s), evaluate(moving.right, s)) for s in (scope, later))
             if now is None or then is None or now == then:
                 continue
             # Linear in time: where the line through both points meets zero, the comparison flips.

@@ -46,9 +46,7 @@ def trait(expression: str, *events: dict[str, Any], until_ms: int | None = None,
     return run(text, *events, until_ms=until_ms).customers["c"].traits.get("x")
 
 
-def crossings(
-    definitions: str, *events: dict[str, Any], until_ms: int | None = None
-) -> list[tuple[Any, ...]]:
+def crossings(definitions: str, *events: dict[str, Any], until_ms: int | None = None) -> list[tuple[Any, ...]]:
     """(segment, change, crossing, cause, time) of every change of customer c."""
     changes = run(definitions, *events, until_ms=until_ms).customers["c"].changes
     return [(c.segment, c.change, c.crossing, c.cause, c.time_ms) for c in changes]
@@ -246,9 +244,7 @@ def test_latest_is_the_last_said_of_a_fact_and_unset_wins() -> None:
     assert trait("latest(attributes.age)", facts(age=1), facts(age=2)) == 2
     gone = event("attributes", T0 + 1, unset=["age"], set={"age": 9, "name": "n"})
     assert trait("latest(attributes.age)", facts(age=1), gone) is None
-    assert (
-        trait("latest(attributes.age)", facts(age=1), event("attributes", T0 + 1, set={"age": None})) is None
-    )
+    assert trait("latest(attributes.age)", facts(age=1), event("attributes", T0 + 1, set={"age": None})) is None
     assert trait("latest(attributes.age)", event("attributes", T0 + 1, set={"age": 5}), facts(age=1)) == 5
 
 

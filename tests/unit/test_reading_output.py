@@ -14,12 +14,13 @@ from tests.property.shard import DAY, T0, Shard, definitions_text
 from profilestream.cli import cards, people
 from profilestream.core.engine import Engine
 from profilestream.core.explanation import at_clock, explain_segments
-from profilestream.operations.explain import Explained, explanation_object
+from profilestream.operations.explain import Explained
 from profilestream.operations.status import ShardStatus, Status
 from profilestream.store.commits import Head
 from profilestream.store.metadata import Generation
 from profilestream.store.reader import Profile
 from profilestream.wire.definitions import parse_definitions
+from profilestream.wire.explanations import explanation_object
 
 UTC, BERLIN = ZoneInfo("UTC"), ZoneInfo("Europe/Berlin")
 TEXT = definitions_text(
@@ -102,6 +103,10 @@ def text_of(out: Console) -> str:
     return out.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
+def show_all(out, e: Explained) -> None:
+    cards.show_all(out, e.customer_id, e.definitions, e.clock, e.traits, e.explanations)
+
+
 def explained(clock: int = T0 + 5 * DAY) -> Explained:
     definitions = parse_definitions(TEXT)
     engine = Engine(definitions)
@@ -125,7 +130,9 @@ def one(name: str, clock: int = T0 + 5 * DAY) -> str:
     found = explained(clock)
     out = recorded()
     out.width = 500
-    cards.show_explanation(out, found, next(e for e in found.explanations if e.segment == name))
+    cards.show_explanation(
+        out, found.customer_id, found.definitions, next(e for e in found.explanations if e.segment == name)
+    )
     return text_of(out)
 
 
@@ -155,7 +162,7 @@ def test_one_who_never_was_in_and_one_who_left_are_told_apart() -> None:
 
 def test_all_of_a_customer_is_traits_with_their_definitions_and_segments_with_why() -> None:
     out = recorded()
-    cards.show_all(out, explained())
+    show_all(out, explained())
     lines = [" ".join(line.split()) for line in text_of(out).splitlines()]
     assert "spend 3,000 sum(purchase.amount_minor)" in lines
     assert "by_channel [bold]web 3,000 sum(purchase.amount_minor, by=channel)" in lines
@@ -170,7 +177,7 @@ def test_all_of_a_customer_is_traits_with_their_definitions_and_segments_with_wh
 def test_definitions_without_segments_or_traits_are_said_to_have_none() -> None:
     definitions = parse_definitions("")
     out = recorded()
-    cards.show_all(out, Explained("c", GENERATION, definitions, T0, {}, []))
+    show_all(out, Explained("c", GENERATION, definitions, T0, {}, []))
     assert text_of(out).endswith("the definitions have no segments\n")
 
 
@@ -232,7 +239,7 @@ def test_a_profile_is_a_card_and_a_long_id_stays_whole() -> None:
 def test_only_a_terminal_gets_colours_and_signs() -> None:
     plain, coloured = recorded(), recorded(terminal=True, width=200)
     for out in (plain, coloured):
-        cards.show_all(out, explained())
+        show_all(out, explained())
     assert "\x1b" not in text_of(plain) and "✓" not in text_of(plain)
     assert "\x1b[32m✓" in text_of(coloured)
 

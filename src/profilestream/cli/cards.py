@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
@@ -11,10 +12,11 @@ from rich.text import Text
 from profilestream.cli import people
 from profilestream.core.definitions import Definitions, Segment, kind_of_trait
 from profilestream.core.explanation import Condition, Explanation
-from profilestream.operations.explain import Explained
-from profilestream.operations.status import ShardStatus, Status
-from profilestream.store.reader import Profile
 from profilestream.wire.times import parse_time
+
+if TYPE_CHECKING:  # `try` shows cards too, and is to start without a client of Redis or Kafka
+    from profilestream.operations.status import ShardStatus, Status
+    from profilestream.store.reader import Profile
 
 SHARDS_SHOWN: Final = 32
 REASONS_SHOWN: Final = 3
@@ -58,11 +60,11 @@ def show_profile(out: Console, profile: Profile, definitions: Definitions) -> No
 # An explanation
 
 
-def show_explanation(out: Console, explained: Explained, explanation: Explanation) -> None:
+def show_explanation(out: Console, customer_id: str, definitions: Definitions, explanation: Explanation) -> None:
     """One segment of one customer: the answer, the conditions with their values, and what time alone will do."""
-    zone = ZoneInfo(explained.definitions.timezone)
-    segment = explained.definitions.by_segment[explanation.segment]
-    out.print(_headline(explained.customer_id, explanation, zone))
+    zone = ZoneInfo(definitions.timezone)
+    segment = definitions.by_segment[explanation.segment]
+    out.print(_headline(customer_id, explanation, zone))
     if segment.description:
         out.print(people.one_line(segment.description))
     out.print()
@@ -86,24 +88,31 @@ def show_explanation(out: Console, explained: Explained, explanation: Explanatio
     out.print(Text(f"at the shard's clock, {people.moment(explanation.at, zone)}", style="dim"))
 
 
-def show_all(out: Console, explained: Explained) -> None:
+def show_all(
+    out: Console,
+    customer_id: str,
+    definitions: Definitions,
+    clock: int,
+    values: Mapping[str, Any],
+    explanations: Sequence[Explanation],
+) -> None:
     """Every trait with its value and its definition, then every segment with the answer and one line why."""
-    zone = ZoneInfo(explained.definitions.timezone)
-    out.print(Text.assemble("customer ", (people.printable(explained.customer_id), "bold")))
-    out.print(Text(f"at the shard's clock, {people.moment(explained.clock, zone)}\n", style="dim"))
-    if explained.definitions.traits:
+    zone = ZoneInfo(definitions.timezone)
+    out.print(Text.assemble("customer ", (people.printable(customer_id), "bold")))
+    out.print(Text(f"at the shard's clock, {people.moment(clock, zone)}\n", style="dim"))
+    if definitions.traits:
         traits = people.table("trait", "value", "definition")
-        for trait in explained.definitions.traits:
-            shown = people.value(explained.traits.get(trait.name), kind_of_trait(trait), zone, explained.clock)
+        for trait in definitions.traits:
+            shown = people.value(values.get(trait.name), kind_of_trait(trait), zone, clock)
             traits.add_row(trait.name, shown, Text(people.one_line(trait.text), style="dim"))
         people.show(out, traits)
         out.print()
-    if not explained.explanations:
+    if not explanations:
         out.print("the definitions have no segments")
         return
     segments = people.table("segment", "member", "why")
-    for explanation in explained.explanations:
-        segment = explained.definitions.by_segment[explanation.segment]
+    for explanation in explanations:
+        segment = definitions.by_segment[explanation.segment]
         segments.add_row(explanation.segment, _mark(out, explanation.member), why(explanation, segment, zone))
     people.show(out, segments)
 

@@ -12,6 +12,7 @@ from profilestream.cli import schemas
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import UsageError
+from profilestream.operations.definition_tests import read_tests
 from profilestream.operations.initialise import initialise
 from profilestream.settings import Settings
 from profilestream.stream.topic_layout import event_topics
@@ -31,9 +32,10 @@ def register(app: typer.Typer) -> None:
 
 
 def check(definitions: FileArgument = None, flag: FileOption = None) -> None:
-    """Check a definitions file; every mistake is named with its place."""
+    """Check a definitions file and its tests; every mistake is named with its place."""
     path = _path(definitions, flag)
     found = read_definitions(path)
+    read_tests(found, str(path))
     typer.echo(f"{path}: {_counted(found)}; definitions {found.fingerprint}")
 
 

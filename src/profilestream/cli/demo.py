@@ -129,7 +129,7 @@ def _show(out: Console, place: Place, found: Found, definitions: str, customer: 
     cards.show_profile(out, profile, compiled)
     heading(out, f"Why this customer is in {EXPLAINED}")
     explained = explain(redis, namespace, customer, EXPLAINED)
-    cards.show_explanation(out, explained, explained.explanations[0])
+    cards.show_explanation(out, customer, compiled, explained.explanations[0])
     heading(out, "Segment changes, each announced once")
     show_changes(out, compiled, found)
 

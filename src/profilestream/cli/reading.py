@@ -16,6 +16,7 @@ from profilestream.operations import segments as listing
 from profilestream.operations.status import ShardStatus, Status, read_status
 from profilestream.store.reader import ProfileReader
 from profilestream.wire.definitions import parse_definitions
+from profilestream.wire.explanations import explanation_object, time_text
 from profilestream.wire.values import encode_value
 
 MEMBERS_SHOWN = 50
@@ -90,12 +91,12 @@ def explain(
     address, name = _redis(kafka, redis, namespace)
     found = explaining.explain(address, name, customer, segment)
     if as_json:
-        objects = [explaining.explanation_object(customer, e) for e in found.explanations]
+        objects = [explanation_object(customer, e) for e in found.explanations]
         _print_json(objects if segment is None else objects[0])
     elif segment is None:
-        cards.show_all(people.console(), found)
+        cards.show_all(people.console(), customer, found.definitions, found.clock, found.traits, found.explanations)
     else:
-        cards.show_explanation(people.console(), found, found.explanations[0])
+        cards.show_explanation(people.console(), customer, found.definitions, found.explanations[0])
 
 
 def segments(
@@ -189,8 +190,8 @@ def _status_object(found: Status) -> dict[str, Any]:
         "definitions": found.generation.fingerprint,
         "created_at": found.generation.created_at,
         "shards": found.generation.shards,
-        "clock": explaining.time_text(clocks[-1] if clocks else None),
-        "clock_earliest": explaining.time_text(clocks[0] if clocks else None),
+        "clock": time_text(clocks[-1] if clocks else None),
+        "clock_earliest": time_text(clocks[0] if clocks else None),
         "lag": None if lag is None else sum(lag.values()),
         "lag_by_topic": lag,
         "outbox": found.outbox,
@@ -206,11 +207,11 @@ def _status_object(found: Status) -> dict[str, Any]:
 def _shard_object(shard: ShardStatus, found: Status) -> dict[str, Any]:
     return {
         "shard": shard.number,
-        "clock": explaining.time_text(shard.head.clock),
+        "clock": time_text(shard.head.clock),
         "lag": None if found.kafka_problem else sum((shard.lag or {}).values()),
         "outbox": shard.outbox,
         "timers": shard.timers,
-        "next_due": explaining.time_text(shard.next_due),
+        "next_due": time_text(shard.next_due),
         "repair": shard.head.repair,
     }
 

@@ -22,7 +22,6 @@ from profilestream.store.keys import Keys, ShardKeys, shard_of
 from profilestream.store.metadata import Generation, read_generation_sync, read_live_sync
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.states import decode_state
-from profilestream.wire.times import format_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +97,6 @@ def explain(redis: str, namespace: str, customer_id: str, segment: str | None = 
         traits=engine.values(at_clock(engine, profile, clock)),
         explanations=explain_segments(engine, profile, clock, None if segment is None else [segment]),
     )
-
-
-def explanation_object(customer_id: str, explanation: Explanation) -> dict[str, Any]:
-    """The explanation in the public form, ready for JSON."""
-    return {
-        "customer_id": customer_id,
-        "segment": explanation.segment,
-        "member": explanation.member,
-        "crossing": explanation.crossing,
-        "since": time_text(explanation.since),
-        "conditions": [
-            {"text": c.text, "holds": c.holds, "value": c.value, "threshold": c.threshold}
-            for c in explanation.conditions
-        ],
-        "changes_at": time_text(explanation.changes_at),
-    }
-
-
-def time_text(at_ms: int | None) -> str | None:
-    """RFC 3339; None for no time."""
-    return None if at_ms is None else format_time(at_ms)
 
 
 def check_customer(customer_id: str) -> None:

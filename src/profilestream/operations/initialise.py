@@ -52,8 +52,8 @@ async def initialise(
 ) -> InitResult:
     """Makes what is missing and tells it line by line to `report`.
 
-    `events` are the topics that events arrive on; `shards` is None where nothing was asked for. Definitions are the same when their fingerprints are: a changed comment is no
-    other file.
+    `events` are the topics that events arrive on; `shards` is None where nothing was asked for.
+    Definitions are the same when their fingerprints are: a changed comment is no other file.
 
     Raises UsageError without addresses or for a bad number, ServerUnavailable and StoreRefused for servers
     that cannot be used, and ProfilestreamError where a generation exists with other definitions or shards.

@@ -44,7 +44,9 @@ async def make(settings: Settings, definitions: str, made: list[str], report: Re
     ProfilestreamError when an event topic was there already.
     """
     found = parse_definitions(definitions, "the demo's definitions")
-    making = asyncio.ensure_future(initialise(settings, found.text, found.fingerprint, event_topics(found), None, report))
+    making = asyncio.ensure_future(
+        initialise(settings, found.text, found.fingerprint, event_topics(found), None, report)
+    )
     try:
         result = await asyncio.shield(making)
     except asyncio.CancelledError:
