@@ -87,7 +87,7 @@ async def test_a_changed_comment_is_the_same_file(init: Run) -> None:
 
 async def test_another_file_is_refused_and_plan_is_named(init: Run, own_settings: Settings) -> None:
     await init()
-    with pytest.raises(ProfilestreamError, match="profilestream plan"):
+    with pytest.raises(ProfilestreamError, match="init FILE --rebuild"):
         await init(fingerprint="f2")
     assert (await known(own_settings)).live.fingerprint == "f1"
 

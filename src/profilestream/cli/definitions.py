@@ -14,6 +14,7 @@ from profilestream.core.definitions import Definitions
 from profilestream.core.errors import UsageError
 from profilestream.operations.definition_tests import read_tests
 from profilestream.operations.initialise import initialise
+from profilestream.operations.rebuild import rebuild
 from profilestream.settings import Settings
 from profilestream.stream.topic_layout import event_topics
 from profilestream.wire.definitions import read_definitions
@@ -45,6 +46,10 @@ def init(
     shards: Annotated[
         int | None, typer.Option("--shards", metavar="N", help="How many shards (default: 16, or as topics have).")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--rebuild", help="On local servers: fold everything again under these definitions.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before what was announced is deleted.")] = False,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
     namespace: NamespaceOption = None,
@@ -52,6 +57,14 @@ def init(
     """Make the topics and the first generation of profiles. Repeatable."""
     found = read_definitions(_path(definitions, flag))
     where = settings(kafka, redis, namespace)
+    if again:
+        if shards is not None:
+            raise UsageError("--rebuild keeps the number of shards; leave out --shards")
+        if not yes:
+            typer.confirm("This deletes all profiles and announced changes, and folds anew. Go on?", abort=True)
+        asyncio.run(rebuild(where, found, typer.echo))
+        typer.echo("now fold: profilestream worker, and announce: profilestream emitter")
+        return
     asyncio.run(initialise(where, found.text, found.fingerprint, event_topics(found), shards, typer.echo))
 
 

@@ -58,7 +58,7 @@ async def initialise(
     Raises UsageError without addresses or for a bad number, ServerUnavailable and StoreRefused for servers
     that cannot be used, and ProfilestreamError where a generation exists with other definitions or shards.
     """
-    kafka, redis = _addresses(settings)
+    kafka, redis = server_addresses(settings)
     client = connect(redis)
     try:
         await check_server(client)
@@ -66,9 +66,9 @@ async def initialise(
         _check_generation(settings.namespace, known.live, fingerprint, shards)
         if not known.by_name:
             await _check_redis_is_new(client, settings)
-        decided, topics = await _make_topics(settings, events, shards or _shards(known), report)
+        decided, topics = await make_topics(settings, events, shards or _shards(known), report)
         generation, made = await _make_generation(settings, known, definitions_text, fingerprint, decided.count)
-        copied = await _copy_to_redis(client, settings.namespace, generation)
+        copied = await copy_to_redis(client, settings.namespace, generation)
     finally:
         await client.aclose()
     if made:
@@ -80,7 +80,8 @@ async def initialise(
     return InitResult(generation, made, topics.created, topics.kept, topics.limited, decided.forwarded)
 
 
-def _addresses(settings: Settings) -> tuple[str, str]:
+def server_addresses(settings: Settings) -> tuple[str, str]:
+    """Kafka's and Redis's; raises UsageError where one was not given."""
     for name, address in (("Kafka", settings.kafka), ("Redis", settings.redis)):
         if not address:
             raise UsageError(
@@ -102,7 +103,8 @@ def _check_generation(namespace: str, live: Generation | None, fingerprint: str,
     if live.fingerprint != fingerprint:
         raise ProfilestreamError(
             f"namespace `{namespace}` has generation {live.name} with other definitions ({live.fingerprint}; "
-            f"this file is {fingerprint}); `profilestream plan` shows what this file would change"
+            f"this file is {fingerprint}); on local servers `profilestream init FILE --rebuild` folds everything again "
+            "under this file"
         )
     if shards is not None and shards != live.shards:
         raise ProfilestreamError(
@@ -129,9 +131,10 @@ class _Topics:
     limited: tuple[str, ...]
 
 
-async def _make_topics(
+async def make_topics(
     settings: Settings, events: Sequence[str], asked: int | None, report: Report
 ) -> tuple[Shards, _Topics]:
+    """Makes every topic that is not there, and tells which were made and which were kept."""
     async with Admin(str(settings.kafka)) as admin:
         there = await admin.describe(events)
         decided = decide_shards([info for info in there.values() if info], asked)
@@ -183,7 +186,7 @@ async def _make_generation(
     return live or generation, True
 
 
-async def _copy_to_redis(client: AsyncClient, namespace: str, generation: Generation) -> bool:
+async def copy_to_redis(client: AsyncClient, namespace: str, generation: Generation) -> bool:
     """Makes Redis say what the topic says; True when it had to be written."""
     try:
         same_meta = await read_generation(client, namespace, generation.name) == generation

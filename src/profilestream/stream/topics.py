@@ -245,6 +245,12 @@ class Admin:
         found = await self._ask(lambda: self._client.list_consumer_group_offsets(group))
         return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
+    async def group_members(self, group: str) -> int:
+        """How many members a consumer group has now; 0 for an unknown group."""
+        # One group a request: the library misreads an answer about several.
+        responses = await self._ask(lambda: self._client.describe_consumer_groups([group]))
+        return sum(len(found[5]) for response in responses for found in response.groups if not found[0])
+
     async def _ask(self, request: Callable[[], Awaitable[T]]) -> T:
         """Runs a request, again while the cluster settles, and says plainly when it is lost or refuses."""
         deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_S
