@@ -14,7 +14,7 @@ from typing import Any, Final
 from profilestream.core.events import ID_CHARACTERS_MAX, Field
 from profilestream.core.sources import UNITS, Where
 from profilestream.wire.dead_letters import Reason
-from profilestream.wire.faults import CURRENCY, in_range
+from profilestream.wire.faults import CURRENCY, in_range, integer_bounds
 from profilestream.wire.times import TIME_MS_MAX, TIME_MS_MIN
 
 Convert = Callable[[Any], Any]
@@ -86,12 +86,14 @@ def _text(field: Field) -> Convert:
 
 
 def _integer(field: Field) -> Convert:
+    low, high = integer_bounds(field)
+
     def convert(value: Any) -> Any:
         if value.__class__ is not str:
             return value
         if not _INTEGER.match(value):
             raise ConversionFault("wrong_type")
-        return _checked(field, int(value))
+        return _within(low, high, int(value))
 
     return convert
 
@@ -99,17 +101,18 @@ def _integer(field: Field) -> Convert:
 def _amount(field: Field, decimals: int) -> Convert:
     """Whole units as a number or a text to minor units, half to even; a double stands for its shortest text."""
     scale = 10**decimals
+    low, high = integer_bounds(field)
 
     def convert(value: Any) -> Any:
         kind = value.__class__
         if kind is int:
-            return _checked(field, value * scale)
+            return _within(low, high, value * scale)
         if kind is str:
             if not _DECIMAL.match(value):
                 raise ConversionFault("wrong_type")
             whole, _, fraction = value.partition(".")
             if len(fraction) <= decimals:
-                return _checked(field, int(whole + fraction.ljust(decimals, "0")))
+                return _within(low, high, int(whole + fraction.ljust(decimals, "0")))
             exact = Decimal(value)
         elif kind is float:
             exact = Decimal(repr(value))
@@ -117,7 +120,7 @@ def _amount(field: Field, decimals: int) -> Convert:
                 raise ConversionFault("out_of_range")
         else:
             return value
-        return _checked(field, int(exact.scaleb(decimals, _EXACT).to_integral_value(ROUND_HALF_EVEN, _EXACT)))
+        return _within(low, high, int(exact.scaleb(decimals, _EXACT).to_integral_value(ROUND_HALF_EVEN, _EXACT)))
 
     return convert
 
@@ -133,6 +136,12 @@ def _number(field: Field) -> Convert:
         return _checked(field, float(value))
 
     return convert
+
+
+def _within(low: int, high: int, value: int) -> int:
+    if not low <= value <= high:
+        raise ConversionFault("out_of_range")
+    return value
 
 
 def _checked(field: Field, value: int | float) -> int | float:
