@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from profilestream.cli import people
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.money import minor_digits
 
 if TYPE_CHECKING:
     from profilestream.operations.describe import Persona
@@ -35,6 +37,10 @@ def register(app: typer.Typer) -> None:
 
 def describe(
     segment: Annotated[str, typer.Argument(metavar="SEGMENT", help="The segment's name.")],
+    traits: Annotated[
+        list[str] | None,
+        typer.Option("--trait", metavar="NAME", help="Compare this trait, not all; may be given more than once."),
+    ] = None,
     every: Annotated[
         bool, typer.Option("--all", help=f"Show every trait, not the {TRAITS_SHOWN} most telling.")
     ] = False,
@@ -58,11 +64,11 @@ def describe(
     found = settings(kafka, redis, namespace, needs=("redis",))
     assert found.redis is not None
     with _progress() as progress:
-        persona = describing.describe(found.redis, found.namespace, segment, sample, progress)
+        persona = describing.describe(found.redis, found.namespace, segment, sample, traits or (), progress)
     if as_json:
         print(encode_value(describing.persona_object(persona)).decode())
     else:
-        show_persona(people.console(), persona, every)
+        show_persona(people.console(), persona, every or bool(traits))
 
 
 def show_persona(out: Console, persona: Persona, every: bool = False) -> None:
@@ -85,7 +91,8 @@ def show_persona(out: Console, persona: Persona, every: bool = False) -> None:
     right = ("members", "everybody", "times")
     rows = people.table("trait", "", "members", "everybody", "times", "telling", right=right)
     for contrast in shown:
-        for n, row in enumerate(_rows(contrast)):
+        currency = persona.currency if contrast.name in persona.amounts else None
+        for n, row in enumerate(_rows(contrast, currency)):
             first = (contrast.name, _telling(out, contrast.telling)) if n == 0 else ("", "")
             rows.add_row(first[0], *row, first[1])
     people.show(out, rows)
@@ -111,34 +118,51 @@ def _notes(persona: Persona, shown: int) -> Iterator[str]:
     )
     sampled = persona.members_read < persona.members or persona.everybody_read < persona.customers
     yield f"{'a sample: ' if sampled else ''}{parts[0]} beside {parts[1]}, members among them"
+    if persona.due:
+        yield f"{people.counted(persona.due, 'profile')} of these wait for a worker to write what time has changed"
 
 
 def _part(read: int, total: int, word: str) -> str:
     return f"all {people.counted(total, word)}" if read == total else f"{read:,} of {people.counted(total, word)}"
 
 
-def _rows(contrast: Contrast) -> list[Row]:
+def _rows(contrast: Contrast, currency: str | None) -> list[Row]:
     rows: list[Row] = []
     if contrast.shape == "number":
         what = "ago" if contrast.kind == "time" else "median"
         sides = contrast.members, contrast.everybody
         if any(sides):
             medians = [None if side is None else side.median for side in sides]
-            ours, all_ = (_range(side, contrast.kind) for side in sides)
+            ours, all_ = (_range(side, contrast.kind, currency) for side in sides)
             rows.append((what, ours, all_, times(medians[0], medians[1])))
     for named in contrast.named:
         shares = named.shares
-        what = people.value(named.value, "json", _UTC)
+        what = _value(named.value, currency)
         rows.append((what, percent(shares.members), percent(shares.everybody), times(shares.members, shares.everybody)))
     if contrast.others is not None:
         others = contrast.others.shares
         what = f"others ({contrast.others.values:,})"
         rows.append((what, *(("", "") if others is None else (percent(others.members), percent(others.everybody))), ""))
-    present = contrast.present
-    if not rows or min(present.members, present.everybody) < 1:
-        sizes = times(present.members, present.everybody)
-        rows.append(("present", percent(present.members), percent(present.everybody), sizes))
+    absent = contrast.absent
+    if not rows or absent.members or absent.everybody:
+        sizes = times(absent.members, absent.everybody)
+        rows.append(("absent", percent(absent.members), percent(absent.everybody), sizes))
     return rows
+
+
+def _value(found: Any, currency: str | None) -> str:
+    """A named value; in a list of amounts it is one."""
+    if currency is not None and isinstance(found, int | float) and not isinstance(found, bool):
+        return amount(found, currency)
+    return people.value(found, "json", _UTC)
+
+
+def amount(minor: int | float, currency: str) -> str:
+    """`1,234.50 EUR` of 123,450 cents; a part of a cent is rounded, half to even."""
+    digits = minor_digits(currency)
+    if abs(minor) >= 1e15:
+        return f"{people.number(minor / 10**digits)} {currency}"
+    return f"{Decimal(round(minor)).scaleb(-digits):,.{digits}f} {currency}"
 
 
 def percent(share: float) -> str:
@@ -156,15 +180,20 @@ def times(ours: float | None, all_: float | None) -> str:
     return f"x {ratio:,.0f}" if ratio >= 10 else f"x {ratio:.2g}"
 
 
-def _range(found: Range | None, kind: str) -> str:
+def _range(found: Range | None, kind: str, currency: str | None = None) -> str:
     """`14 (6 to 25)`."""
     if found is None:
         return "too few"
     low, middle, high = (
-        "" if number is None else people.number(number) if kind == "number" else people.duration(number)
-        for number in (found.low, found.median, found.high)
+        "" if number is None else _number(number, kind, currency) for number in (found.low, found.median, found.high)
     )
     return f"{middle} ({low} to {high})" if low else middle
+
+
+def _number(found: int | float, kind: str, currency: str | None) -> str:
+    if currency is not None:
+        return amount(found, currency)
+    return people.number(found) if kind in ("number", "json") else people.duration(found)
 
 
 def _telling(out: Console, telling: float) -> str:

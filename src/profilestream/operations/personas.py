@@ -91,13 +91,14 @@ class Contrast:
 
     `shape` says by what it is shown: "number" by `members` and `everybody`, None where too few have it; any other by
     `named`, the most frequent first, and `others`. A duration is in ms, a time is how many ms it lay before the clock.
+    `absent` is who lacks the trait.
     """
 
     name: str
     kind: Kind
     shape: Shape
     telling: float
-    present: Shares
+    absent: Shares
     members: Range | None
     everybody: Range | None
     named: tuple[Named, ...]
@@ -108,7 +109,8 @@ class Column:
     """What the customers of one sample have for one trait: the numbers, and how many have each other value.
 
     Of a list each element counts once a customer, of an object each key. At most DISTINCT_MAX different values are
-    kept, and none of more than CHARACTERS_MAX; `missed` counts those beyond.
+    kept, and none of more than CHARACTERS_MAX; `missed` counts those beyond. What it is told to `look_for` is never
+    among them.
     """
 
     __slots__ = ("counts", "customers", "missed", "numbers", "present", "shapes")
@@ -120,6 +122,12 @@ class Column:
         self.shapes: Counter[Shape] = Counter()
         self.numbers = array("d")
         self.counts: dict[Shape, dict[str, int]] = {}
+
+    def look_for(self, other: Column) -> None:
+        """Counts from now on every value that can be named of the other column, though it be a rare one here."""
+        for shape, counts in other.counts.items():
+            frequent = (text for text, count in counts.items() if count >= CUSTOMERS_NAMED_MIN)
+            self.counts[shape] = dict.fromkeys(frequent, 0) | self.of(shape)
 
     def add(self, value: Any) -> None:
         """Takes one customer's value, any JSON value; None for a customer who lacks the trait."""
@@ -155,17 +163,17 @@ class Column:
 def contrast(name: str, kind: Kind, members: Column, everybody: Column) -> Contrast:
     """Members beside everybody; a fact of any kind is shown by the shape that most of its values have."""
     shape = _SHAPE_OF_KIND.get(kind) or _most_frequent(members, everybody)
-    present = shares(members, members.present, everybody, everybody.present)
+    absent = shares(members, members.customers - members.present, everybody, everybody.customers - everybody.present)
     ranges: list[Range | None] = [None, None]
     named: tuple[Named, ...] = ()
     others = None
-    telling = present.difference
+    telling = absent.difference
     if shape == "number":
         ours, all_ = sorted(members.numbers), sorted(everybody.numbers)
         ranges = [middle(ours), middle(all_)]
         if None not in ranges:
             # What few have tells little: with that weight a yes and no counts as the values of a string do.
-            telling = max(telling, abs(cliffs_delta(ours, all_)) * min(present.members, present.everybody))
+            telling = max(telling, abs(cliffs_delta(ours, all_)) * (1 - max(absent.members, absent.everybody)))
     elif shape == "boolean":
         count = members.of(shape).get(TRUE, 0), everybody.of(shape).get(TRUE, 0)
         if members.shapes[shape]:
@@ -173,7 +181,7 @@ def contrast(name: str, kind: Kind, members: Column, everybody: Column) -> Contr
     else:
         named, others = _values(shape, members, everybody)
     telling = max([telling, *(one.shares.difference for one in named)])
-    return Contrast(name, kind, shape, telling, present, ranges[0], ranges[1], named, others)
+    return Contrast(name, kind, shape, telling, absent, ranges[0], ranges[1], named, others)
 
 
 def _most_frequent(members: Column, everybody: Column) -> Shape:
@@ -238,7 +246,7 @@ def quantile(ordered: Sequence[float], q: float) -> int | float:
     low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
     part = place - math.floor(place)
     found = low * (1 - part) + high * part if low != high else low
-    return int(found) if found.is_integer() else found
+    return int(found) if float(found).is_integer() else found
 
 
 def cliffs_delta(xs: Sequence[float], ys: Sequence[float]) -> float:

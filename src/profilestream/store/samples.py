@@ -27,6 +27,7 @@ from .metadata import Generation
 from .questions import Command
 
 COMMANDS_A_BATCH_MAX: Final = 1_000
+VALUES_A_BATCH_MAX: Final = 100_000
 KEYS_A_STEP: Final = 1_000
 RANKS_A_STEP: Final = 1_000
 KEYS_LOOKED_AT_MIN: Final = 20_000
@@ -107,8 +108,9 @@ class Sampler:
 
     def fields(self, profiles: Sequence[ProfileKey], names: Sequence[str]) -> Iterator[tuple[ProfileKey, list[Any]]]:
         """Each profile with the named fields' bytes, None for a field that it lacks; read batch by batch."""
-        for start in range(0, len(profiles), COMMANDS_A_BATCH_MAX):
-            some = profiles[start : start + COMMANDS_A_BATCH_MAX]
+        size = max(1, min(COMMANDS_A_BATCH_MAX, VALUES_A_BATCH_MAX // max(1, len(names))))
+        for start in range(0, len(profiles), size):
+            some = profiles[start : start + size]
             replies = self._ask([Command("hmget", (profile.key, list(names)), {}) for profile in some])
             yield from zip(some, replies, strict=True)
 

@@ -250,17 +250,28 @@ _DESCRIBE: Final = {
         customers={"type": "integer", "minimum": 20, "description": "everybody; an estimate unless customers_exact"},
         customers_exact={"type": "boolean"},
         share={**_SHARE, "description": "members / customers"},
-        sample={**_object(members=_COUNT, everybody=_COUNT), "description": "how many profiles were read"},
+        sample={
+            **_object(
+                members=_COUNT,
+                everybody=_COUNT,
+                due={**_COUNT, "description": "of both: what time alone has changed is not written yet"},
+            ),
+            "description": "how many profiles were read",
+        },
         member_for_ms={**_RANGE, "description": "for how long members have been in the segment"},
         traits={
             "type": "array",
-            "description": "all traits, the most telling first",
+            "description": "all traits, or those asked for, the most telling first",
             "items": _object(
                 name=_STRING,
                 kind={"enum": list(get_args(Kind))},
                 shape={"enum": ["number", "string", "boolean", "list", "object"], "description": "what values are"},
+                currency={
+                    "type": ["string", "null"],
+                    "description": "of amounts, which are in its minor units; null: no amount, or no one currency",
+                },
                 telling={**_SHARE, "description": "size of Cliff's delta, or the greatest difference of shares"},
-                present={**_SHARES, "description": "who has the trait at all"},
+                absent={**_SHARES, "description": "who lacks the trait"},
                 members={**_RANGE, "description": "of numbers; durations in ms, times in ms before the clock"},
                 everybody=_RANGE,
                 values={
