@@ -18,7 +18,7 @@ from profilestream.cli import cards, demo_place, people
 from profilestream.cli.connection import KafkaOption, RedisOption
 from profilestream.cli.demo_place import Place
 from profilestream.cli.demo_screen import heading, show_changes, show_latency, step
-from profilestream.operations.demo import bulk, latency, orders, traces
+from profilestream.operations.demo import bulk, latency, live, orders, traces
 from profilestream.operations.demo.bulk import Found
 from profilestream.operations.demo.check import check
 from profilestream.operations.demo.expected import Expected, expect
@@ -26,9 +26,12 @@ from profilestream.operations.demo.orders import Order
 from profilestream.operations.demo.programs import Programs, environment
 from profilestream.operations.explain import explain
 from profilestream.store.addresses import parse_address
+from profilestream.wire.changes import SegmentChange
 from profilestream.wire.definitions import parse_definitions
+from profilestream.wire.times import format_time
 
 EXPLAINED: Final = "big_spender"
+PERSONA: Final = "fitness_app_user"
 
 DirectoryOption = Annotated[
     Path | None,
@@ -48,11 +51,14 @@ def demo(
     kafka: KafkaOption = None,
     redis: RedisOption = None,
 ) -> None:
-    """Run 6,919 real orders through everything, on servers of its own, and check the result."""
+    """Run 6,919 real orders and a simulated year through everything, on servers of its own, and check the result."""
     began = time.monotonic()
     out = people.console()
-    history, definitions = orders.read_orders(), orders.definitions_text()
-    out.print(f"{len(history):,} orders that {_customers(history)} customers of CDNOW really made, 1997 to 1998\n")
+    history, definitions = orders.read_orders(), live.definitions_text()
+    out.print(
+        f"{len(history):,} orders that {_customers(history)} customers of CDNOW really made, 1997 to 1998,\n"
+        f"then a year of {live.PLAN.customers} simulated customers\n"
+    )
     with demo_place.interruptible(), ExitStack() as stack:
         with step(out, "servers") as servers:
             choosing = demo_place.chosen(directory, kafka, redis, keep, definitions, servers.say)
@@ -74,7 +80,8 @@ def _run(out: Console, place: Place, history: Sequence[Order], definitions: str)
         expected, found = _check(out, place, history, shards)
         customer = _worth_a_look(expected)
         _show(out, place, found, definitions, customer)
-        _measure(out, place, programs, expected.clocks)
+        clocks = _live(out, place, programs, history, shards, definitions)
+        _measure(out, place, programs, clocks)
     return customer
 
 
@@ -134,6 +141,40 @@ def _show(out: Console, place: Place, found: Found, definitions: str, customer: 
     show_changes(out, compiled, found)
 
 
+def _live(
+    out: Console, place: Place, programs: Programs, history: Sequence[Order], shards: int, definitions: str
+) -> Mapping[int, int]:
+    """A year of simulated customers; gives the shards' clocks at its end."""
+    heading(out, "A year of simulated customers, live")
+    compiled = parse_definitions(definitions)
+    simulated = live.prepare()
+    count = len(simulated.records)
+    topics = simulated.counts(compiled)
+    with step(out, "live", count) as sending:
+
+        def show(change: SegmentChange) -> None:
+            when = f"{format_time(change.time_ms)[:16].replace('T', ' ')}"
+            out.print(f"          {when}  {change.customer_id}  {change.change:<7}  {change.segment}")
+
+        sent = asyncio.run(live.stream(place.settings, compiled, simulated, show, sending.advance))
+        everything = {*topics, orders.TOPIC}
+        asyncio.run(bulk.follow(place.settings, programs, sent + len(history), lambda n: None, everything))
+        sending.done = f"{sent:,} events of {len(simulated.known)} customers on {len(topics)} topics"
+    with step(out, "check") as checking:
+        clocks = simulated.clocks(expect(history, shards).clocks, shards)
+        expected = expect(history, shards, clocks)
+        names = [*expected.orders, *(known.customer_id for known in simulated.known)]
+        found = asyncio.run(bulk.collect(place.settings, names))
+        check(expected, live.of_history(found, list(expected.orders)))
+        live.check(simulated, found)
+        members = sum(known.member for known in simulated.known)
+        checking.done = (
+            f"{members} are in the segments where their generator says, {len(simulated.known) - members} are not; "
+            f"time alone did to CDNOW's customers what it had to ({len(expected.crossings):,} segment changes)"
+        )
+    return clocks
+
+
 def _measure(out: Console, place: Place, programs: Programs, clocks: Mapping[int, int]) -> None:
     """Single orders of new customers."""
     heading(out, "Latency")
@@ -155,7 +196,8 @@ def _advise(out: Console, place: Place, keep: bool, customer: str) -> None:
         f"profile {customer}",
         f"explain {customer}",
         "segments",
-        f"members {EXPLAINED} --count 5",
+        f"members {PERSONA} --count 5",
+        "describe lapsing",
         f"changes --customer {customer}",
         "status",
     ]

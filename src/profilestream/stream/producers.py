@@ -109,7 +109,7 @@ class ForwardingProducer:
 
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has; raises UsageError where there is no such topic."""
-        return (await self._topic(topic))[0]
+        return (self._topics.get(topic) or await self._topic(topic))[0]
 
     async def send(
         self,

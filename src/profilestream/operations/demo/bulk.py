@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -62,10 +62,13 @@ async def send(settings: Settings, file: Path, definitions: str) -> Produced:
         return await produce(str(settings.kafka), TOPIC, source, file.name, check)
 
 
-async def follow(settings: Settings, programs: Programs, orders: int, progress: Progress) -> Pace:
+async def follow(
+    settings: Settings, programs: Programs, orders: int, progress: Progress, topics: Collection[str] = (TOPIC,)
+) -> Pace:
     """Watches Redis until all orders are folded, nothing is due any more, and everything is announced.
 
-    Raises ProfilestreamError when a program ends, or nothing moves for a minute.
+    `orders` is the number of records in `topics`, from their beginnings on. Raises ProfilestreamError when a
+    program ends, or nothing moves for a minute.
     """
     redis_alone = settings.model_copy(update={"kafka": None})
     started = moved = before = time.monotonic()
@@ -75,7 +78,7 @@ async def follow(settings: Settings, programs: Programs, orders: int, progress: 
         programs.check()
         shards = (await read_status(redis_alone)).shards
         now = time.monotonic()
-        folded = sum(shard.head.positions.get(TOPIC, 0) for shard in shards)
+        folded = sum(shard.head.positions.get(topic, 0) for shard in shards for topic in topics)
         waiting = sum(shard.outbox for shard in shards)
         if folded and began is None:
             began = before  # the last look that saw nothing: rather too long a time than too short

@@ -50,13 +50,17 @@ class Expected:
         return {pair for pair, number in last.items() if number % 2}
 
 
-def expect(orders: Iterable[Order], shards: int) -> Expected:
-    """Everything that follows from `orders`, which are in order of time."""
+def expect(orders: Iterable[Order], shards: int, later: Mapping[int, int] | None = None) -> Expected:
+    """Everything that follows from `orders`, which are in order of time.
+
+    `later` are shards' clocks (ms) to which time has gone on without an order.
+    """
     of_customer: dict[str, list[Order]] = defaultdict(list)
     clocks: dict[int, int] = {}
     for order in orders:
         of_customer[order.customer].append(order)
         clocks[shard_of(order.customer, shards)] = order.at_ms
+    clocks |= later or {}
     crossings: list[Crossing] = []
     for customer, his in of_customer.items():
         crossings += _crossings(customer, his, clocks[shard_of(customer, shards)])
