@@ -37,7 +37,11 @@ from profilestream.core.vocabulary import (
 _ARITHMETIC: Final = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _COMPARE: Final = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 
-_SINGLE_EQUALS: Final = re.compile(r"(?<![=!<>])=(?!=)")
+_FOREIGN: Final = {
+    re.compile(r"&&|\|\||!(?!=)"): "write `and`, `or`, `not` for `&&`, `||`, `!`",
+    re.compile(r"(?<![=!<>])=(?!=)"): "`=` gives a value, `==` compares",
+}
+"""What other languages write, with what is written here; looked for only in a text that cannot be read."""
 
 T = TypeVar("T")
 
@@ -98,8 +102,8 @@ class Grammar:
             raise _placed(text, error.message, error.line, _characters(text, error.line, error.column)) from None
         except SyntaxError as error:
             line, column = (error.lineno or 1) - 1, (error.offset or 1) - 1
-            hint = "; `=` gives a value, `==` compares" if _SINGLE_EQUALS.search(text) else ""
-            raise _placed(text, f"not an expression: {error.msg}{hint}", line, max(column, 0)) from None
+            what = next((hint for form, hint in _FOREIGN.items() if form.search(text)), error.msg)
+            raise _placed(text, f"not an expression: {what}", line, max(column, 0)) from None
         except (RecursionError, MemoryError):
             raise ExpressionError("nested too deeply; use traits for its parts") from None
         except (ValueError, UnicodeError):
