@@ -11,6 +11,8 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tests.oracle.sources import Reader, sources_of
+
 AGGREGATES = frozenset(("count", "sum", "mean", "min", "max", "first", "last", "distinct", "top", "mean_gap", "latest"))
 
 MINUTE_MS = 60_000
@@ -109,26 +111,37 @@ class Definitions:
 
     text: str
     timezone: ZoneInfo = field(init=False)
-    currency: str | None = field(init=False)
-    rates: Mapping[str, str] = field(init=False)
     streams: dict[str, ast.expr] = field(init=False)
     traits: dict[str, ast.expr] = field(init=False)
     segments: list[Segment] = field(init=False)
-    own_types: dict[str, Mapping[str, Any]] = field(init=False)
+    tables: dict[str, Any] = field(init=False)
+    _readers: dict[str, Reader] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        document = tomllib.loads(self.text)
+        document = self.tables = tomllib.loads(self.text)
         settings = document.get("settings", {})
         self.timezone = ZoneInfo(settings.get("timezone", "UTC"))
-        self.currency = settings.get("currency")
-        self.rates = settings.get("rates", {})
         self.streams = {name: parse(text) for name, text in document.get("streams", {}).items()}
         self.traits = {name: parse(text) for name, text in document.get("traits", {}).items()}
-        self.own_types = {name: t.get("fields", {}) for name, t in document.get("types", {}).items()}
         self.segments = [
             Segment(name, parse(s["enter"]), parse(s["exit"]) if "exit" in s else None)
             for name, s in document.get("segments", {}).items()
         ]
+
+    def reader(self, type_name: str) -> Reader:
+        """What reads the events of a type in its own words."""
+        if type_name not in self._readers:
+            self._readers[type_name] = Reader(self.tables, type_name)
+        return self._readers[type_name]
+
+    def source(self, topic: str) -> tuple[str, Reader]:
+        """The type of a topic's events, and what reads its records."""
+        type_name, source = self._sources[topic]
+        return type_name, self.reader(type_name) if source is None else Reader(self.tables, type_name, source)
+
+    @cached_property
+    def _sources(self) -> dict[str, tuple[str, Mapping[str, Any] | None]]:
+        return sources_of(self.tables)
 
     def stream(self, node: ast.expr) -> tuple[str, list[ast.expr]]:
         """The base of a stream (a type, `item` or `event`) and every condition on it."""

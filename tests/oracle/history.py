@@ -5,19 +5,18 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, TypeVar
 
+from tests.oracle.declarations import Declared
 from tests.oracle.definitions import Definitions
 from tests.oracle.expressions import RowScope, evaluate
-from tests.oracle.values import NANO, Time, Value, nanos, parse_time
+from tests.oracle.sources import RefusedError
+from tests.oracle.values import NANO, Time, Value, nanos
 
 PURCHASE = "purchase"
 ATTRIBUTES = "attributes"
 BUILT_IN = (PURCHASE, "browsing", "support", "engagement", ATTRIBUTES)
 T = TypeVar("T")
-
-FREE_JSON = ("set", "unset", "items")
 
 
 @dataclass(frozen=True)
@@ -55,56 +54,40 @@ class Event:
 
 
 def read_event(definitions: Definitions, raw: Mapping[str, Any], index: int) -> Event | None:
-    """An event from its JSON object plus `type`; None where its currency has no rate (a dead letter)."""
-    kind = raw["type"]
-    declared = definitions.own_types.get(kind, {})
-    given = {k: v for k, v in raw.items() if v is not None and k not in ("type", "arrived_at")}
-    occurred_ms = parse_time(given["occurred_at"])
-    fields: dict[str, Value] = {}
-    for name, value in given.items():
-        if str(declared.get(name, "")).startswith("time"):
-            fields[name] = Time(parse_time(value))
-        elif isinstance(value, float) and name not in FREE_JSON:
-            fields[name] = nanos(value) / NANO
-        else:
-            fields[name] = value
-    for name, declaration in declared.items():
-        if isinstance(declaration, str) and "=" in declaration and name not in fields:
-            text = declaration.split("=", 1)[1].rstrip("? ").strip()
-            fields[name] = int(text) if declaration.startswith("int") else text
-    fields["occurred_at"] = Time(occurred_ms)
-    items: tuple[dict[str, Value], ...] = ()
-    if kind == PURCHASE:
-        fields.setdefault("kind", "order")
-        rate = _rate(definitions, fields.get("currency"))
-        if rate is None:
-            return None
-        fields["amount_minor"] = _convert(fields["amount_minor"], rate)
-        items = tuple(_item(item, rate) for item in fields.get("items", []))
-    return Event(kind, given["event_id"], given["customer_id"], occurred_ms, index, fields, items)
+    """An event from its JSON object plus `type`, or from `record`, the JSON of another system's `topic`.
+
+    None where it is a dead letter.
+    """
+    if "record" in raw:
+        kind, reader = definitions.source(raw["topic"])
+        given = raw["record"]
+    else:
+        kind, reader = raw["type"], definitions.reader(raw["type"])
+        given = {k: v for k, v in raw.items() if k not in ("type", "arrived_at")}
+    try:
+        read = reader.read(given)
+    except RefusedError:
+        return None
+    fields = {f.name: _value(f, read[f.name]) for f in reader.fields if read[f.name] is not None}
+    items = tuple(_item(item) for item in read.get("items") or ()) if kind == PURCHASE else ()
+    return Event(kind, read["event_id"], read["customer_id"], read["occurred_at"], index, fields, items)
 
 
-def _item(raw: Mapping[str, Any], rate: Decimal) -> dict[str, Value]:
-    item: dict[str, Value] = {"sku": None, "category": None, "unit_price_minor": None}
-    item.update({k: v for k, v in raw.items() if v is not None})
-    item.setdefault("quantity", 1)
-    price = item["unit_price_minor"]
-    if price is not None:
-        price = item["unit_price_minor"] = _convert(price, rate)
+def _value(declared: Declared, read: Any) -> Value:
+    """A field's value, which is not absent, as expressions see it."""
+    if declared.kind == "time":
+        return Time(read)
+    if declared.kind == "number" and isinstance(read, float):
+        return nanos(read) / NANO
+    if declared.kind == "object":
+        return {**read, **{m.name: _value(m, read[m.name]) for m in declared.members if read.get(m.name) is not None}}
+    return read
+
+
+def _item(read: Mapping[str, Any]) -> dict[str, Value]:
+    price = read["unit_price_minor"]
     # An item's amount is its own: the purchase's must not show through where the price is absent.
-    item["amount_minor"] = None if price is None else item["quantity"] * price
-    return item
-
-
-def _rate(definitions: Definitions, currency: str | None) -> Decimal | None:
-    if definitions.currency is None or currency is None or currency == definitions.currency:
-        return Decimal(1)
-    text = definitions.rates.get(currency)
-    return None if text is None else Decimal(text)
-
-
-def _convert(amount: int, rate: Decimal) -> int:
-    return int((Decimal(amount) * rate).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
+    return {**read, "amount_minor": None if price is None else read["quantity"] * price}
 
 
 @dataclass

@@ -97,10 +97,11 @@ class Oracle:
         self.definitions = Definitions(definitions_text)
 
     def run(self, events: Iterable[Mapping[str, Any]], until_ms: int | None = None) -> Outcome:
-        """Plays accepted events, in order of arrival.
+        """Plays events, in order of arrival; what is a dead letter changes nothing.
 
-        An event is its JSON object plus `type`; `arrived_at` (ms) is when it reached the shard and decides
-        only how long its id is remembered. `until_ms` moves the clock on after the last event.
+        An event is its JSON object plus `type`, or, of a topic in other words, the `topic` and the `record`.
+        `arrived_at` (ms) is when it reached the shard and decides only how long its id is remembered.
+        `until_ms` moves the clock on after the last event.
         """
         outcome = Outcome()
         remembered: dict[str, OrderedDict[tuple[str, str], int]] = {}

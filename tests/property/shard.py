@@ -58,13 +58,16 @@ class Shard:
 
     def take(self, raw: Mapping[str, Any], cause: Any = "event") -> bool:
         """Folds one event after what falls due before it; False for a duplicate."""
-        event = decoded(raw)
+        return self.fold(decoded(raw), raw.get("arrived_at", 0), cause)
+
+    def fold(self, event: Event, arrived_at: int = 0, cause: Any = "event") -> bool:
+        """`take` of an event that is decoded already."""
         name = event.customer_id
         profile = self.profiles.get(name) or self.engine.new_profile(name)
         changes = self.changes.get(name, [])
         clock = event.occurred_at if self.clock is None else max(self.clock, event.occurred_at)
-        handler = self.engine.handlers[raw["type"]]
-        if not self.engine.fold(profile, event, handler, clock, raw.get("arrived_at", 0), changes, cause):
+        handler = self.engine.handlers[event.type_name]
+        if not self.engine.fold(profile, event, handler, clock, arrived_at, changes, cause):
             self.duplicates += 1
             return False
         self.profiles[name], self.changes[name] = profile, changes

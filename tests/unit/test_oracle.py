@@ -339,6 +339,35 @@ def test_amounts_in_another_currency_are_converted_half_to_even() -> None:
     assert trait("sum(purchase.amount_minor)", *events) == 14
 
 
+def test_each_currency_is_converted_in_its_own_minor_units() -> None:
+    euros = '[settings]\ncurrency = "EUR"\nrates = { JPY = "0.00625", KWD = 3 }'
+    orders = [order(T0, 4, currency="JPY"), order(T0, 1000, currency="KWD"), order(T0, 9, currency="XTS")]
+    assert trait("sum(purchase.amount_minor)", *orders, extra=euros) == 2 + 300
+    assert trait("count(purchase)", *orders, extra=euros) == 2
+
+
+def test_what_an_own_type_or_a_typed_fact_refuses_changes_nothing() -> None:
+    own = '[types.review]\nfields = { stars = "int 1..5 = 3", at = "time?" }\n[attributes]\nage = "int 0..130"'
+    reviews = [event("review", T0), event("review", T0, stars=5), event("review", T0, stars=6)]
+    assert trait("sum(review.stars)", *reviews, extra=own) == 8
+    assert trait("latest(attributes.age)", facts(age=41), facts(age=131), facts(age="42"), extra=own) == 41
+
+
+def test_a_topic_in_other_words_is_read_by_its_map() -> None:
+    shop = """
+    [sources.shop]
+    topic = "orders"
+    type = "purchase"
+    map = { event_id = "id", customer_id = "user.no", amount_minor = { path = "total", decimals = 2 } }
+    """
+    records = [
+        {"id": n, "user": {"no": "c"}, "occurred_at": T0, "total": total}
+        for n, total in enumerate(("4.5", 0.125, "0.135", "free", None))
+    ]
+    arrivals = [{"topic": "orders", "record": record} for record in records]
+    assert trait("sum(purchase.amount_minor)", *arrivals, extra=shop) == 450 + 12 + 14
+
+
 def test_the_cdnow_sample_is_complete() -> None:
     events = cdnow.purchases()
     assert len(events) == cdnow.ORDERS == len({e["event_id"] for e in events})

@@ -85,6 +85,12 @@ RECORD = {"event_id": "e1", "customer_id": "c1", "occurred_at": 1_700_000_000_00
         ('customer_id = "id"\norder_id = "id"', {"id": 3}, "customer_id", "3"),
         ('customer_id = "id"\norder_id = "id"', {}, None, "missing_field"),
         ('customer_id = "a.b"\nkind = "a.b.c"', {"a": {"b": "x"}}, None, "wrong_type"),
+        # what only looks right
+        ('currency = "cur"', {"cur": "e\u00df"}, None, "currency"),
+        ('order_id = "n"', {"n": 10**30}, "order_id", "1" + "0" * 30),
+        ('order_id = "n"', {"n": 10**2000}, None, "out_of_range"),
+        ('amount_minor = "total"', {"total": "9" * 25}, None, "out_of_range"),
+        ('order_id = "~kind"\nkind = { value = "refund" }', {"~kind": "x"}, "order_id", "x"),
     ],
 )  # fmt: skip
 def test_a_map_brings_values_to_their_fields(mapping: str, change: dict, attribute: str | None, value: Any) -> None:
@@ -161,6 +167,52 @@ def test_a_key_that_only_looks_like_a_hidden_one_changes_nothing() -> None:
     assert (found.kind, found.order_id, found.channel) == ("refund", None, None)
 
 
+def test_an_integer_too_long_to_be_written_is_a_dead_letter() -> None:
+    text = json.dumps(RECORD)[:-1] + ', "n": ' + "9" * 5000 + "}"
+    found = decoder('order_id = "n"')(text.encode())
+    assert found == Rejection("out_of_range", "n (order_id): expected a string")
+
+
+def test_a_boolean_takes_the_words_of_its_map_and_no_other_text() -> None:
+    flag = '[types.visit]\nfields = { paid = "boolean" }\n'
+    read = decoder('paid = { path = "p", words = { yes = true } }', type_name="visit", before=flag)
+    record = {"event_id": "e", "customer_id": "c", "occurred_at": 0}
+    assert [read(json.dumps(record | {"p": p}).encode()).paid for p in ("yes", True, False)] == [True, True, False]
+    assert read(json.dumps(record | {"p": "maybe"}).encode()).reason == "wrong_type"
+
+
+@pytest.mark.parametrize("twice", ['"user": {"id": "a"}, "user": {}', '"user": null, "user": {"id": "a"}'])
+def test_of_an_object_that_comes_twice_each_must_have_what_is_required(twice: str) -> None:
+    text = json.dumps(RECORD)[:-1] + f", {twice}}}"
+    found = decoder('customer_id = "user.id"')(text.encode())
+    assert (found.reason, found.detail.split(":")[0]) == ("missing_field", "user.id (customer_id)")
+
+
+def test_a_constant_is_not_looked_for_in_a_record_that_is_refused() -> None:
+    facts = '[attributes]\nage = "int"\nplan = "string"\n'
+    mapping = 'set = { path = "person", each = { plan = { value = "free" }, age = "age" } }'
+    record = {"event_id": "e", "customer_id": "c", "occurred_at": 0, "person": {"age": "old"}}
+    assert decode(mapping, record, type_name="attributes", before=facts).detail.startswith("person.age (set.age)")
+
+
+def test_facts_and_elements_may_be_called_as_an_event_s_ids_are() -> None:
+    record = {"event_id": "e", "customer_id": "c", "occurred_at": 0, "n": 5, "lines": [{"customer_id": 7}]}
+    facts = '[attributes]\nevent_id = "int"\n'
+    assert decode('set = { each = { event_id = "n" } }', record, type_name="attributes", before=facts).set == {
+        "event_id": 5
+    }
+    own = '[types.visit]\nfields = { lines = [{ customer_id = "int" }] }\n'
+    assert decode("", record, type_name="visit", before=own).lines[0].customer_id == 7
+
+
+def test_an_object_of_an_element_is_put_together_too() -> None:
+    own = '[types.visit]\nfields = { lines = [{ props = "object" }] }\n'
+    mapping = 'lines = { path = "l", each = { props = { each = { a = "x.y" } } } }'
+    record = {"event_id": "e", "customer_id": "c", "occurred_at": 0, "l": [{"x": {"y": 1}}, {}]}
+    found = decode(mapping, record, type_name="visit", before=own)
+    assert [line.props for line in found.lines] == [{"a": 1}, {}]
+
+
 def consumed(text: str) -> list[tuple[str, str]]:
     return [(s.topic, s.type_name) for s in parse_definitions(text).sources]
 
@@ -189,6 +241,8 @@ def test_a_source_in_our_words_renames_the_topic_and_a_mapped_one_is_read_beside
         ('[sources.a]\ntopic = "t"\ntype = "purchase"\nenvelope = "avro"', "unknown envelope `avro`"),
         ('[sources.a]\ntopic = "t"\ntype = "command"\nmap = { kind = "k" }', "commands are read in their own words"),
         ('[sources.a]\ntopic = "t"\n', '[sources.a] needs `type = "..."`'),
+        ('[sources.a]\ntopic = "t"\ntype = "attributes"\nmap = { set = { each = { x = { value = nan } } } }',
+         "`set.x`: infinities and nan are no JSON numbers"),
         ("[sources.a.map]\nx = 1", '[sources.a] needs `topic = "..."`'),
         *[
             (f'[sources.a]\ntopic = "t"\ntype = "purchase"\nmap = {{ {line} }}', message)

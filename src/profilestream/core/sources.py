@@ -14,6 +14,7 @@ the topic's own field of that name means something else. Fields that a map does 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,11 @@ class Where:
         """Whether the value is taken exactly as the field's own kind takes it."""
         return not (self.named or self.each or self.unit or self.words) and self.decimals is None
 
+    @property
+    def gives(self) -> bool:
+        """Whether a record may give a value at all."""
+        return bool(self.path) or self.value is not None or self.each is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -93,7 +99,7 @@ def read_mapping(event_type: EventType, table: Mapping[str, Any], envelope: str 
         if name not in found:
             found[name] = Where(_ENVELOPE.get(name, ("data", name)) if envelope == CLOUDEVENTS else (name,))
         where = found[name]
-        if declared.required and not where.path and where.value is None and where.each is None:
+        if declared.required and not where.gives:
             raise ValueError(f"`{name}` is required: say where it is found, or give it a constant {{ value = ... }}")
     return {name: found[name] for name in event_type.by_name}
 
@@ -149,7 +155,9 @@ def _path(text: Any, label: str) -> tuple[str, ...]:
 
 
 def _constant(declared: Field, value: Any, label: str) -> Any:
-    if isinstance(value, str | int | float | bool) and declared.kind not in ("object", "strings", "records"):
+    if isinstance(value, str | int | float) and declared.kind not in ("object", "strings", "records"):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"`{label}`: infinities and nan are no JSON numbers")
         return value
     raise ValueError(f"`{label}`: a constant is a string, a number, true or false")
 
@@ -206,6 +214,6 @@ def _each(declared: Field, table: Any, label: str) -> Mapping[str, Where]:
     if declared.kind == "records":
         found |= {name: Where((name,)) for name in members if name not in found}
         for name, member in members.items():
-            if member.required and not found[name].path and found[name].value is None:
+            if member.required and not found[name].gives:
                 raise ValueError(f"`{label}.{name}` is required: say where it is found, or give it a constant")
     return {name: found[name] for name in (members if declared.kind == "records" else table)}

@@ -19,7 +19,7 @@ from profilestream.wire.times import TIME_MS_MAX, TIME_MS_MIN
 
 Convert = Callable[[Any], Any]
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}\Z")
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,30}\Z")
 _DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?\Z")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,3})?\Z")
 _EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)
@@ -58,6 +58,8 @@ def _by_kind(field: Field, where: Where) -> Convert | None:
             return _time(where.unit)
         case "currency":
             return _currency
+        case "boolean" if where.words:
+            return _boolean
     return None
 
 
@@ -72,15 +74,15 @@ def _translated(words: Mapping[str, Any], convert: Convert | None) -> Convert:
 
 def _text(field: Field) -> Convert:
     """Integers as text: many systems number their orders and customers."""
-    longest = ID_CHARACTERS_MAX if field.name in ("event_id", "customer_id") else 10 * ID_CHARACTERS_MAX
+    characters_max = ID_CHARACTERS_MAX if field.name in ("event_id", "customer_id") else 10 * ID_CHARACTERS_MAX
+    low, high = -(10 ** (characters_max - 1)), 10**characters_max
 
     def convert(value: Any) -> Any:
         if value.__class__ is not int:
             return value
-        text = str(value)
-        if len(text) > longest:
+        if not low < value < high:  # before it is written: Python writes no integer of more than 4,300 digits
             raise ConversionFault("out_of_range")
-        return text
+        return str(value)
 
     return convert
 
@@ -177,6 +179,13 @@ def _currency(value: Any) -> Any:
     if value.__class__ is not str:
         return value
     found = value.upper()
-    if not CURRENCY.match(found):
+    if not value.isascii() or not CURRENCY.match(found):  # the capital of "ß" is "SS"
         raise ConversionFault("currency")
     return found
+
+
+def _boolean(value: Any) -> Any:
+    """A text that is none of the map's words: nothing after a conversion looks at a boolean's type again."""
+    if value.__class__ is str:
+        raise ConversionFault("wrong_type")
+    return value

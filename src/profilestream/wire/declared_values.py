@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from profilestream.core.declarations import mapped
 from profilestream.core.definitions import Definitions
-from profilestream.core.events import BUILT_IN, Field
+from profilestream.core.events import BUILT_IN, EventType, Field
+from profilestream.core.money import AMOUNT_SUFFIX, Money
 from profilestream.core.sources import Where
 from profilestream.wire.faults import expected, field_faults
 from profilestream.wire.structs import default_of
@@ -22,22 +23,37 @@ def value_problems(definitions: Definitions) -> Iterator[Found]:
         if event_type.name in BUILT_IN:
             continue
         path = ("types", event_type.name, "fields")
-        attributes: dict[str, str] = {}
+        yield from _name_problems(event_type.by_name.values(), path)
         for field in event_type.by_name.values():
+            yield from _name_problems(field.record, (*path, field.name))
             yield from _default_problems(event_type.name, field, (*path, field.name))
-            other = attributes.setdefault(field.attribute, field.name)
-            if other != field.name:
-                yield (*path, field.name), f"`{field.name}` and `{other}` are held under one name; choose another"
+            if field.name == "currency":
+                yield from _rate_problems(definitions.money, event_type, [field.default], (*path, field.name))
     for source in mapped(definitions.sources):
         path = ("sources", source.name, "map")
-        yield from _map_problems(definitions.types[source.type_name].by_name, source.mapping or {}, path, "")
+        event_type, mapping = definitions.types[source.type_name], source.mapping or {}
+        yield from _map_problems(event_type.by_name, mapping, path, "")
+        if "currency" in mapping:
+            given = [mapping["currency"].value, *mapping["currency"].words.values()]
+            yield from _rate_problems(definitions.money, event_type, given, (*path, "currency"))
+
+
+def _name_problems(fields: Iterable[Field], path: tuple[str, ...]) -> Iterator[Found]:
+    attributes: dict[str, str] = {}
+    for field in fields:
+        other = attributes.setdefault(field.attribute, field.name)
+        if other != field.name:
+            yield (*path, field.name), f"`{field.name}` and `{other}` are held under one name; choose another"
 
 
 def _default_problems(owner: str, field: Field, path: tuple[str, ...]) -> Iterator[Found]:
     try:
-        default_of(field, owner)
+        default = default_of(field, owner)
     except ValueError:
         yield path, f"the default of `{field.name}` is not what the field takes: {expected(field)}"
+    else:
+        if isinstance(default, list | dict):  # all events would share one
+            yield path, f"the default of `{field.name}` is a list or an object; make the field optional instead"
     for member in field.record:
         yield from _default_problems(owner, member, path)
 
@@ -56,6 +72,20 @@ def _map_problems(
         if where.each:
             inner = {f.name: f for f in field.record}
             yield from _map_problems(inner, where.each, at, f"{prefix}{name}.")
+
+
+def _rate_problems(
+    money: Money | None, event_type: EventType, given: Iterable[Any], path: tuple[str, ...]
+) -> Iterator[Found]:
+    """Currencies that the file itself gives to events, and that would make a dead letter of each."""
+    field = event_type.by_name["currency"]
+    members = (member for outer in event_type.fields for member in (outer, *outer.record))
+    amounts = any(member.kind == "int" and member.name.endswith(AMOUNT_SUFFIX) for member in members)
+    if money is None or field.kind != "currency" or not amounts:
+        return
+    for currency in given:
+        if _stands(field, currency) and not money.knows(currency):
+            yield path, f"`{currency}` has no rate into {money.currency}; add it to `rates` under [settings]"
 
 
 def _stands(field: Field, value: Any) -> bool:

@@ -236,7 +236,7 @@ def _unreadable(value: Any) -> bool:
     if isinstance(value, str):
         return _SURROGATE.search(value) is not None
     if isinstance(value, float):
-        return math.isinf(value)
+        return not math.isfinite(value)
     if type(value) is int:
         return value >= _BEYOND
     if isinstance(value, Object):

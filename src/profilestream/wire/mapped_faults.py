@@ -33,6 +33,8 @@ def _record_faults(
         if field.kind == "object" and where.each:
             members = {f.name: f for f in field.record}
             for name, inner in where.each.items():
+                if not inner.path:
+                    continue  # a constant
                 member = members.get(name, Field(name, "json", required=False))
                 found = Where(where.path + inner.path, **_but_path(inner))
                 yield from _place_faults(member, found, record, prefix, f"{field.name}.{name}")
@@ -58,11 +60,13 @@ def _place_faults(field: Field, where: Where, record: Object, prefix: str, ours:
         inner = []
         for value in values:
             if isinstance(value, Object):
-                inner += [v for name, v in value if name == key]
-            elif value is not None:
+                inner += [v for name, v in value if name == key] or [None]
+            elif value is None:
+                inner.append(None)
+            else:
                 yield Rejection("wrong_type", f"{prefix}{'.'.join(where.path[:depth])}: expected an object")
         values = inner
-    for value in values or [None]:
+    for value in values:
         if value is not None:
             yield from _value_faults(field, where, value, label)
         elif field.required:

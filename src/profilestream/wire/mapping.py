@@ -82,6 +82,7 @@ class _Compiler:
         self.lines: list[str] = []
         self.objects: dict[str, Any] = {"UNSET": UNSET, "walk": _walk, "missing": _missing}
         self.in_place: set[str] = set()
+        self.off_wire = _OFF_WIRE
         self.attributes: dict[int, str] = {}
         """The hidden attribute of each place that has one, by the place's identity."""
         self.elements: dict[str, tuple[type[msgspec.Struct], Fill | None]] = {}
@@ -90,6 +91,8 @@ class _Compiler:
         self, bases: tuple[type[msgspec.Struct], ...], namespace: Mapping[str, Any]
     ) -> tuple[type[msgspec.Struct], Fill | None]:
         root = self._places()
+        while any(key.startswith(self.off_wire) for key in root.below):
+            self.off_wire += _OFF_WIRE
         for key, place in root.below.items():
             self._at_root(key, place)
         for name, declared in self.fields.items():
@@ -223,7 +226,7 @@ class _Compiler:
         """An attribute that no key fills directly: set by the lines above, or constant, or absent."""
         attribute = declared.attribute
         self.members.append((attribute, Any, None))
-        self.renamed[attribute] = _OFF_WIRE + attribute
+        self.renamed[attribute] = self.off_wire + attribute
         if not where.path and where.each is None:
             value = self._object(where.value) if where.value is not None else self._default(declared)
             self._line(f"e.{attribute} = {value}")

@@ -56,7 +56,7 @@ def struct_of(
 
 
 def annotation(field: Field, owner: str) -> Any:
-    if field.name in ("event_id", "customer_id"):
+    if field.kind == "string" and field.name in ("event_id", "customer_id"):
         return _ID
     if field.kind == "records":
         return list[struct_of(f"{owner}_{field.name}", field.record)]  # type: ignore[misc]
