@@ -4,7 +4,7 @@ Members are taken by rank, from each shard in proportion. No key lists everybody
 Redis's keys: SCAN goes by a hash of the key, under a secret that the server draws when it starts, so where it has
 come to after a while is a random sample. Of a cluster whose nodes keep each slot apart (Redis 7.4, Valkey 8) that is
 whole shards, which a hash of the customer's id has chosen. Until profiles or the server change, the same question
-gives the same customers.
+gives the same customers; just after many writes Redis may still be moving keys about, which counts as a change.
 
 Nothing is written, and no command is long: SCAN goes in steps, and the walk has an end.
 """
