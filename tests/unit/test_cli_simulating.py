@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from profilestream.operations.simulate import write_lines
+from profilestream.simulation import Plan, simulate
 
 UNTIL = "2026-01-01T00:00:00Z"
 
@@ -39,12 +44,26 @@ def test_a_run_goes_on_where_another_was_stopped(tmp_path: Path) -> None:
     assert rest == whole[25:] and len(rest) > 10
 
 
+def test_a_record_counts_as_written_only_once_it_is() -> None:
+    class Interrupted(io.BytesIO):
+        def write(self, line: Any, /) -> int:
+            if self.getvalue().count(b"\n") == 7:
+                raise KeyboardInterrupt
+            return super().write(line)
+
+    told: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        write_lines(Interrupted(), simulate(Plan(customers=4, days=30)), None, told.append)
+    assert told[-1] == 7
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--persona", "astronaut", "--out", "-"), "--persona: one or more of fitness"),
         (("--late", "0.9", "--out", "-"), "--late: a share from 0 to 0.5"),
         (("--until", "soon", "--out", "-"), "--until soon: write a time"),
+        (("--until", "0001-01-02T00:00:00Z", "--out", "-"), "--until: a time from the year 1"),
         (("--out", "there.jsonl"), "there.jsonl is there already"),
     ],
 )

@@ -101,6 +101,15 @@ def test_a_customer_does_not_depend_on_how_many_others_there_are() -> None:
     assert list(knowledge(few)) == list(knowledge(many))[:4]
 
 
+def test_a_plan_too_short_to_decide_who_is_in_says_so() -> None:
+    assert {k.kind for k in knowledge(Plan(customers=40, days=89)) if k.member is not None} == set()
+    assert {k.kind for k in knowledge(Plan(customers=40, days=90)) if k.member is not None} == {
+        "fitness",
+        "small_business",
+    }
+    assert all(k.member is not None for k in knowledge(Plan(customers=40, days=365)))
+
+
 def test_every_habit_comes_up() -> None:
     assert {p.habit for p in people(Plan(customers=1_000))} == set(HABITS)
 
@@ -111,6 +120,8 @@ def test_every_habit_comes_up() -> None:
         ({"customers": 0}, "customers: a number from 1"),
         ({"days": 0}, "days: a number from 1"),
         ({"kinds": ("astronaut",)}, "persona: one or more of fitness"),
+        ({"until_ms": -62_135_596_800_000}, "until: a time from the year 1"),
+        ({"until_ms": 253_402_300_799_999}, "until: a time from the year 1"),
         ({"late": 0.6}, "late: a share from 0 to 0.5"),
     ],
 )

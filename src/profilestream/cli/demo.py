@@ -167,7 +167,7 @@ def _live(
         found = asyncio.run(bulk.collect(place.settings, names))
         check(expected, live.of_history(found, list(expected.orders)))
         live.check(simulated, found)
-        members = sum(known.member for known in simulated.known)
+        members = sum(known.member is True for known in simulated.known)
         checking.done = (
             f"{members} are in the segments where their generator says, {len(simulated.known) - members} are not; "
             f"time alone did to CDNOW's customers what it had to ({len(expected.crossings):,} segment changes)"

@@ -108,8 +108,9 @@ async def send(
 def _paced(found: Iterable[Record], rate: float | None, progress: Progress, write: Callable[[Record], object]) -> int:
     began, count = time.monotonic(), 0
     try:
-        for count, record in enumerate(found, 1):
+        for number, record in enumerate(found, 1):
             write(record)
+            count = number  # after the write: who goes on after an interruption may write one again, but loses none
             if count % TOLD_EVERY == 0:
                 progress(count)
             if rate and (ahead_s := began + count / rate - time.monotonic()) > PAUSE_MIN_S:

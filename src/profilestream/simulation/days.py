@@ -58,19 +58,33 @@ class Traits:
     tickets: frozenset[int]
 
 
+class Life:
+    """One customer's life; its days are to be asked for one after the other, from `plan.days` down to 1."""
+
+    __slots__ = ("_drawn", "_number", "_plan", "person")
+
+    def __init__(self, plan: Plan, person: Person) -> None:
+        self.person = person
+        self._plan = plan
+        self._drawn = _draw(random(plan, person.number, "customer"), person)
+        self._number = 0
+
+    def on(self, day: int) -> Iterator[Event]:
+        """The events of the next day in order of time."""
+        habit, numbers = self.person.habit, random(self._plan, self.person.number, f"day {day}")
+        found = list(_KINDS[habit.kind](habit.name, self._drawn, day, numbers))
+        if day == self._plan.days and self._drawn.facts:
+            found.append((0, "attributes", {"set": self._drawn.facts}))
+        for within_ms, type_name, fields in sorted(found, key=lambda h: h[0]):
+            self._number += 1
+            yield Event(self._number, self._plan.until_ms - day * DAY_MS + within_ms, type_name, fields)
+
+
 def events(plan: Plan, person: Person) -> Iterator[Event]:
     """The customer's events in order of time."""
-    drawn = _draw(random(plan, person.number, "customer"), person)
-    happen = _KINDS[person.habit.kind]
-    number = 0
+    life = Life(plan, person)
     for day in range(plan.days, 0, -1):
-        numbers = random(plan, person.number, f"day {day}")
-        found = list(happen(person.habit.name, drawn, day, numbers))
-        if day == plan.days and drawn.facts:
-            found.append((0, "attributes", {"set": drawn.facts}))
-        for within_ms, type_name, fields in sorted(found, key=lambda h: h[0]):
-            number += 1
-            yield Event(number, plan.until_ms - day * DAY_MS + within_ms, type_name, fields)
+        yield from life.on(day)
 
 
 def _draw(numbers: Random, person: Person) -> Traits:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeVar
 
+from profilestream.core.times import TIME_MS_MAX, TIME_MS_MIN
+
 DAY_MS: Final = 86_400_000
 
 T = TypeVar("T")
@@ -36,6 +38,8 @@ SEGMENT: Final[Mapping[str, str]] = {
     "fashion": "sustainable_fashion_shopper",
     "small_business": "small_business_owner",
 }
+DAYS_SURE: Final[Mapping[str, int]] = {"fitness": 90, "fashion": 365, "small_business": 90, "shop": 365}
+"""From how many days on a habit decides who is in the kind's segment; see GUARANTEES.md."""
 
 HABITS: Final = (
     Habit("fitness", "member", 6),
@@ -90,6 +94,8 @@ class Plan:
             raise ValueError(f"customers: a number from 1 to {CUSTOMERS_MAX:,}")
         if not 1 <= self.days <= DAYS_MAX:
             raise ValueError(f"days: a number from 1 to {DAYS_MAX:,}")
+        if not TIME_MS_MIN <= self.from_ms < self.until_ms <= TIME_MS_MAX - 2 * DAY_MS:
+            raise ValueError("until: a time from the year 1 to 9999, with the days before it and two days after it")
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
             raise ValueError(f"persona: one or more of {', '.join(KINDS)}")
@@ -114,13 +120,16 @@ class Person:
 
 @dataclass(slots=True)
 class Known:
-    """What the generator knows of a customer: which segment, a member or why not, and exact counts and sums."""
+    """What the generator knows of a customer: which segment, a member or why not, and exact counts and sums.
+
+    `member` is None where the plan has fewer days than DAYS_SURE: who is in then depends on what was cut off.
+    """
 
     customer_id: str
     kind: str
     habit: str
     segment: str
-    member: bool
+    member: bool | None
     misses: str
     events: int = 0
     orders: int = 0

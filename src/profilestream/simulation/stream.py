@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from profilestream.simulation.days import Event, events
-from profilestream.simulation.people import SEGMENT, Known, Person, Plan, people
+from profilestream.simulation.days import Event, Life, events
+from profilestream.simulation.people import DAYS_SURE, SEGMENT, Known, Person, Plan, people
 
 LATE_MS_MAX: Final = 6 * 3_600_000
 DUPLICATE_MS_MAX: Final = 86_400_000
@@ -28,7 +28,7 @@ class Record(NamedTuple):
 
 
 def simulate(plan: Plan) -> Iterator[Record]:
-    """Every record in order of arrival. Memory grows with the customers, not with the days."""
+    """Every record in order of arrival. Memory holds the customers and one day of theirs, however many days."""
     waiting: list[tuple[int, int, Record]] = []
     for count, (at_ms, _, event, person) in enumerate(_in_order_of_time(plan)):
         while waiting and waiting[0][0] <= at_ms:
@@ -47,7 +47,9 @@ def knowledge(plan: Plan) -> Iterator[Known]:
     """What each customer's profile must come to at the plan's end, by what was generated."""
     for person in people(plan):
         habit = person.habit
-        member = habit.name == "member" or (habit.kind == "shop" and bool(habit.segment))
+        member: bool | None = habit.name == "member" or (habit.kind == "shop" and bool(habit.segment))
+        if plan.days < DAYS_SURE[habit.kind]:
+            member = None
         segment = SEGMENT.get(habit.kind, habit.segment)
         known = Known(person.customer_id, habit.kind, habit.name, segment, member, habit.misses)
         for event in events(plan, person):
@@ -69,12 +71,10 @@ def _learn(known: Known, event: Event) -> None:
 
 
 def _in_order_of_time(plan: Plan) -> Iterator[tuple[int, int, Event, Person]]:
-    def of(person: Person) -> Iterator[tuple[int, int, Event, Person]]:
-        for event in events(plan, person):
-            yield event.at_ms, person.number, event, person
-
-    # The number makes every comparison end before it comes to the event.
-    return heapq.merge(*(of(person) for person in people(plan)), key=lambda found: found[:2])
+    lives = [Life(plan, person) for person in people(plan)]
+    for day in range(plan.days, 0, -1):
+        found = [(event.at_ms, life.person.number, event, life.person) for life in lives for event in life.on(day)]
+        yield from sorted(found, key=lambda happened: happened[:2])
 
 
 def _arrivals(plan: Plan, person: Person, event: Event) -> Iterator[Record]:
