@@ -196,6 +196,7 @@ class Emitter:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for shard in range(live.shards):
                     pipeline.xlen(keys.shard(shard).outbox)
+                    pipeline.hexists(keys.shard(shard).head, "repair")  # its changes are yet to come
                 waiting = sum(await pipeline.execute())
         CHANGES_WAITING.set(waiting)
         return int(waiting)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from redis.exceptions import RedisError
 
 from profilestream.core.engine import Engine
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch
+from profilestream.repair import Repair, SetBack, begin, first_positions
 from profilestream.settings import Settings
+from profilestream.store.commits import Head
 from profilestream.store.keys import ShardKeys
 from profilestream.store.metadata import Generation
 from profilestream.store.pipeline import open_pipeline
 from profilestream.store.shard_store import ShardStore
+from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.counters import Counters
 from profilestream.stream.outward import Outward
 from profilestream.stream.producers import ForwardingProducer
@@ -42,6 +46,8 @@ class Tools:
     sources: Sources
     producer: ForwardingProducer
     counters: Counters
+    announced: AnnouncedLog
+    reassert: Callable[[], Awaitable[None]]
     report: Callable[[str], None]
 
     def __post_init__(self) -> None:
@@ -97,9 +103,9 @@ class Shard:
             try:
                 await self._tools.revive_producer()
                 await self._work_from_head()
-            except Conflict:
+            except (Conflict, SetBack):
                 pass
-            except (ServerUnavailable, RedisError, OSError) as error:
+            except (ServerUnavailable, RedisError, KafkaError, OSError) as error:
                 if not lost:
                     self._tools.report(f"shard {self.number}: {_line(error)}; waiting for it")
                 lost = True
@@ -130,9 +136,9 @@ class Shard:
         try:
             store = ShardStore(pipeline, self._keys, timers_page_max=tools.settings.timers_page_max)
             await store.load_script()
-            head = await store.read_head()
-            positions = await self._positions(head.positions)
-            inbox = Inbox(positions)
+            head, repair = await self._head(store)
+            positions, starts = await self._positions(head, repair)
+            inbox = Inbox(positions, repair.target.positions if repair is not None else None)
             updater = self._updater = Updater(
                 shard=self.number,
                 head=head,
@@ -148,6 +154,8 @@ class Shard:
                 wall_clock=self._wall_clock,
                 made_room=self._made_room,
                 report=tools.report,
+                starts=starts,
+                repair=repair,
             )
             self._release_buffers()
             await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in positions.items()})
@@ -163,30 +171,53 @@ class Shard:
         finally:
             await pipeline.close()
 
-    async def _positions(self, known: Mapping[str, int]) -> dict[str, int]:
-        """Where each topic is read on: at the head's position, or at its beginning.
+    async def _head(self, store: ShardStore) -> tuple[Head, Repair | None]:
+        """The shard's head, and what it has to catch up with if it lacks what was announced."""
+        tools = self._tools
+        announced = await tools.announced.position(self.number)
+        if announced is not None and announced.generation != tools.generation.name:
+            announced = None
+        in_history = announced is None or await store.settle_announced(announced.mark)
+        found = await store.read_head()
+        if not found.commit:
+            await tools.reassert()
+        repairing = found.repair
+        head = await begin(store, found, announced, in_history)
+        if announced is None or not head.repair:
+            return head, None
+        if not repairing:
+            tools.report(
+                f"shard {self.number}: Redis lacks commits that were announced; repairing the shard from the log"
+            )
+        since = head.announced.offset if head.announced is not None else 0
+        return head, Repair(self.number, announced, since, store, tools.announced, self._reached)
+
+    def _reached(self, topic: str) -> int:
+        """How far a topic was read, past holes too, once all that was handed on has arrived in the inbox."""
+        assert self._updater is not None
+        arrived = self._updater.inbox.expected(topic)
+        handed, position = self._consumer.handed_on(TP(topic, self.number))
+        return max(arrived, position) if handed is not None and position is not None and arrived >= handed else arrived
+
+    async def _positions(self, head: Head, repair: Repair | None) -> tuple[dict[str, int], dict[str, int] | None]:
+        """Where each topic is read on, and where the logs of topics that are new here begin, if not at 0.
 
         Raises LogMismatch for a position that the log does not reach.
         """
         partitions = {topic: TP(topic, self.number) for topic in self._topics}
         begins = await self._consumer.begin_offsets(partitions.values())
         ends = await self._consumer.end_offsets(partitions.values())
-        positions = {}
+        target = repair.target if repair is not None else None
+        positions = first_positions(self.number, target, head, {t: begins[tp] for t, tp in partitions.items()})
         for topic, tp in partitions.items():
-            position = known.get(topic, begins[tp])
-            if position < begins[tp]:
+            needed = max(positions[topic], target.positions.get(topic, 0) if target is not None else 0)
+            if needed > ends[tp]:
                 raise LogMismatch(
-                    f"topic {topic}, partition {self.number}: the next record to fold is {position}, but the log "
-                    f"begins at {begins[tp]}; records were removed before they were folded. Raise the topic's "
-                    "retention; to go on without them, fold into another namespace"
-                )
-            if position > ends[tp]:
-                raise LogMismatch(
-                    f"topic {topic}, partition {self.number}: the next record to fold is {position}, but the log "
+                    f"topic {topic}, partition {self.number}: records up to {needed} were folded, but the log "
                     f"ends at {ends[tp]}; the topic was made anew or truncated. Restore it, or use another namespace"
                 )
-            positions[topic] = position
-        return positions
+        starts = {t: p for t, p in positions.items() if p and t not in head.positions} | head.starts
+        return positions, starts if starts != head.starts else None
 
     # Slices
 

@@ -22,8 +22,9 @@ from secrets import token_hex
 
 from profilestream.core.engine import Crossing, Engine, Handler
 from profilestream.core.profile import Profile
+from profilestream.repair import Repair
 from profilestream.settings import Settings
-from profilestream.store.commits import Commit, CommitReply, Head
+from profilestream.store.commits import Commit, CommitReply, Head, Mark, Stage
 from profilestream.store.keys import shard_of
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
@@ -33,11 +34,13 @@ from profilestream.stream.outward import Outward
 from profilestream.stream.slices import Inbox, Record
 from profilestream.stream.sources import Accepted, Sources
 from profilestream.stream.strays import Origin
+from profilestream.wire.changes import Cause
 from profilestream.wire.dead_letters import Rejection
 from profilestream.wire.events import Event
 from profilestream.wire.states import profile_of
 
 CLOCK_START_MS = -(1 << 62)
+CAUSE: Mapping[Stage, Cause | None] = {"": None, "announce": "repair", "end": None}
 
 
 class Conflict(Exception):
@@ -74,6 +77,8 @@ class Updater:
         wall_clock: Callable[[], int | None],
         made_room: Callable[[], None],
         report: Callable[[str], None],
+        starts: Mapping[str, int] | None = None,
+        repair: Repair | None = None,
     ) -> None:
         self.shard = shard
         self.inbox = inbox
@@ -93,6 +98,8 @@ class Updater:
         self._wall_clock = wall_clock
         self._made_room = made_room
         self._report = report
+        self._starts = starts
+        self._repair = repair
         self._commit = head.commit
         self._sequence = head.sequence
         self._origins = dict(head.origins)
@@ -120,6 +127,8 @@ class Updater:
                 await self._update()
             elif self._in_flight:
                 await self._settle(0)
+            elif self._repair is not None and self._repair.is_level(self.inbox):
+                await self._reconcile(self._repair)
             else:
                 await self._rest()
 
@@ -242,10 +251,12 @@ class Updater:
         crossings: list[tuple[str, Crossing]],
         origins: Mapping[str, int],
         events: int,
+        stage: Stage = "",
+        mark: Mark | None = None,
     ) -> None:
         """One commit: everything that the batch changed, and the positions that it reached."""
-        crossed = {customer_id for customer_id, _ in crossings}
-        positions, write = self.inbox.positions, self._writer.write
+        crossed = profiles if stage else {customer_id for customer_id, _ in crossings}
+        positions, write, cause = self.inbox.positions, self._writer.write, CAUSE[stage]
         commit = Commit(
             expected=self._commit,
             commit=token_hex(8),
@@ -255,9 +266,13 @@ class Updater:
             origins=origins,
             profiles=[write(p, c in crossed) for c, p in profiles.items()],
             memberships=[membership(customer_id, c) for customer_id, c in crossings],
-            changes=[self._herald.change(customer_id, c) for customer_id, c in crossings],
+            changes=[self._herald.change(customer_id, c, cause) for customer_id, c in crossings],
             due_before=self.clock if self.clock != CLOCK_START_MS else None,
+            starts=self._starts,
+            stage=stage,
+            mark=mark,
         )
+        self._starts = None
         self._commit, self._sequence = commit.commit, commit.sequence
         self._in_flight.append((self._store.send_commit(commit), commit, events))
 
@@ -276,6 +291,37 @@ class Updater:
             self._due = reply.due
             self._head_checked_s = time.monotonic()
 
+    async def _reconcile(self, repair: Repair) -> None:
+        """The end of a repair: numbers go on from what was announced, and whatever differs is announced."""
+        self.clock = max(self.clock, repair.target.clock or self.clock)
+        while due := [c for c, _ in await self._store.due(self.clock, self._settings.timers_page_max)]:
+            self._due = due
+            await self._pass_time()
+            await self._settle(0)
+        numbers, mark = await repair.numbers()
+        differences, waiting = 0, list(numbers)
+        while waiting:
+            customers = waiting[: self._settings.commit_customers_max]
+            del waiting[: len(customers)]
+            profiles = {c: self._cache[c] for c in customers if c in self._cache}
+            await self._load([c for c in customers if c not in profiles], profiles)
+            changed: dict[str, Profile] = {}
+            crossings: list[tuple[str, Crossing]] = []
+            for customer_id, profile in profiles.items():
+                found = self._engine.reconcile(profile, numbers[customer_id], self.clock) if profile.revision else None
+                if found is not None:
+                    changed[customer_id] = profile
+                    crossings += [(customer_id, crossing) for crossing in found]
+            differences += len(crossings)
+            if changed:
+                self._send(changed, crossings, {}, 0, "announce")
+                await self._settle(0)
+        self._send({}, [], {}, 0, "end", mark)
+        await self._settle(0)
+        self._repair = None
+        self.inbox.lift()
+        self._report(f"shard {self.shard}: repaired; {differences:,} differences are announced")
+
     # Between batches
 
     async def _rest(self) -> None:
@@ -288,7 +334,8 @@ class Updater:
                 return
         if self.inbox and not self._outbox_is_full():
             return
-        self.idle.set()
+        if self._repair is None:
+            self.idle.set()
         self.wake.clear()
         try:
             async with asyncio.timeout(self._settings.tick_interval_ms / 1000):
@@ -317,7 +364,7 @@ class Updater:
         if self._told_full:
             self._told_full = False
             self._report(f"shard {self.shard}: folding goes on")
-        wall = self._wall_clock()
+        wall = self._wall_clock() if self._repair is None else None
         if wall is not None and wall > self.clock:
             self.clock = wall
         self.at_work = True

@@ -24,6 +24,7 @@ from profilestream.store.connection import check_server, connect, reaching
 from profilestream.store.keys import Keys
 from profilestream.store.metadata import Generation, read_generation, read_live, set_live, write_generation
 from profilestream.stream import generations
+from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.counters import Counters
 from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.host import host
@@ -103,7 +104,17 @@ class Worker:
         sources = Sources(engine, self.settings)
         ends = await self._topics(kafka, sources)
         async with ForwardingProducer(kafka, self._report) as producer:
-            self._tools = Tools(self.settings, generation, engine, sources, producer, self.counters, self._report)
+            self._tools = Tools(
+                self.settings,
+                generation,
+                engine,
+                sources,
+                producer,
+                self.counters,
+                AnnouncedLog(self.settings),
+                self._reassert,
+                self._report,
+            )
             self._forwarder = Forwarder(self._tools)
             group = f"{self.settings.namespace}-{generation.name}"
             self._app = host(self.settings, group, sources.topics, self, self.take, self.revoked)
@@ -152,6 +163,20 @@ class Worker:
                 await asyncio.sleep(BACKOFF_S[1])
             finally:
                 await client.aclose()
+
+    async def _reassert(self) -> None:
+        """Writes the copy of the live generation again where Redis has lost it; Kafka holds the truth."""
+        generation, settings = self._tools.generation, self.settings
+        assert settings.redis is not None
+        client = connect(settings.redis)
+        try:
+            try:
+                await read_live(client, settings.namespace)
+            except NotFoundError:
+                await write_generation(client, settings.namespace, generation)
+                await set_live(client, settings.namespace, generation.name)
+        finally:
+            await client.aclose()
 
     async def _topics(self, kafka: str, sources: Sources) -> dict[TP, int]:
         """How many partitions each topic has, and the end of each partition now."""

@@ -77,7 +77,7 @@ class Place:
                     "value": value,
                 }
                 if n == len(pairs):
-                    entry["head"] = json.dumps(head)
+                    entry["head"] = json.dumps(head, separators=(",", ":"))
                 pipeline.xadd(keys.outbox, entry, id=f"{sequence}-{n}")
             pipeline.hset(keys.head, mapping={"commit": commit, "sequence": sequence, "clock": CLOCK_MS})
             await pipeline.execute()

@@ -114,21 +114,27 @@ async def test_a_shard_whose_redis_was_set_back_stands_still_until_it_was_repair
     lines: list[str] = []
     head = here.keys(2).head
     async with running(Emitter(here.settings, report=lines.append)) as emitter:
-        for n in range(3):
+        await here.commit(2, [("c2-0", "big_spender")])
+        await until(lambda: nothing_waits(here))
+        backup = await here.redis.dump(head), await here.redis.dump(here.keys(2).outbox)
+        for n in range(1, 3):
             await here.commit(2, [(f"c2-{n}", "big_spender")])
         await until(lambda: nothing_waits(here))
-        await here.redis.delete(here.keys(2).outbox)
-        await here.commit(2, [("c2-other", "big_spender")], sequence=2)  # a rollback to 1, and one commit since
+        mark = await here.redis.hget(head, "announced")
+        for key, dump in zip((head, here.keys(2).outbox), backup, strict=True):
+            await here.redis.restore(key, 0, dump, replace=True)
+        await here.commit(2, [("c2-other", "big_spender")], sequence=2)
         await until(lambda: any("commit 3 was announced" in line for line in lines))
         await asyncio.sleep(1)
         assert emitter.announced == 3
-        assert len([line for line in lines if "shard 2: Redis is at commit 2" in line]) == 1
+        assert len([line for line in lines if "but Redis, at commit 2, does not have it" in line]) == 1
         await here.commit(1, [("c1", "big_spender")])  # the other shards go on
         await until(lambda: emitter.announced == 4)
 
         await here.redis.hset(head, "repair", "1")
         await asyncio.sleep(0.6)
         await here.redis.delete(here.keys(2).outbox)
+        await here.redis.hset(head, "announced", mark)
         await here.commit(2, [("c2-repaired", "big_spender")], sequence=4)
         await here.redis.hdel(head, "repair")
         await until(lambda: emitter.announced == 5)
@@ -137,9 +143,19 @@ async def test_a_shard_whose_redis_was_set_back_stands_still_until_it_was_repair
 async def test_a_refolded_commit_of_the_same_number_is_noticed(here: Place) -> None:
     await here.commit(2, [("c2", "big_spender")])
     await Emitter(here.settings).run(until_caught_up=True)
-    await here.redis.delete(here.keys(2).outbox)
+    await here.redis.delete(here.keys(2).outbox, here.keys(2).head)
     await here.commit(2, [("c2-other", "big_spender")], sequence=1)
-    with pytest.raises(LogMismatch, match="shard 2: commit 1 in Redis is not the commit"):
+    with pytest.raises(LogMismatch, match="shard 2: commit 1 was announced, but Redis, at commit 1, does not have it"):
+        await Emitter(here.settings).run(until_caught_up=True)
+
+
+async def test_a_history_that_has_outrun_the_announced_number_without_having_it_is_noticed(here: Place) -> None:
+    await here.commit(2, [("c2", "big_spender")])
+    await Emitter(here.settings).run(until_caught_up=True)
+    await here.redis.delete(here.keys(2).outbox, here.keys(2).head)
+    for sequence in (1, 2, 3):
+        await here.commit(2, [("c2-other", "big_spender")], sequence=sequence)
+    with pytest.raises(LogMismatch, match="shard 2: commit 1 was announced, but Redis, at commit 3, does not have it"):
         await Emitter(here.settings).run(until_caught_up=True)
 
 

@@ -26,8 +26,8 @@ def test_a_head_that_someone_else_wrote_is_refused() -> None:
 
 def test_every_key_of_a_commit_is_declared() -> None:
     command = commit_command("sha", KEYS, Commit("", "ab", 1, memberships=[Membership("s", "c", 1)]), 10)
-    assert command[2] == 4
-    assert command[3:7] == [KEYS.head, KEYS.timers, KEYS.outbox, KEYS.segment("s")]
+    assert command[2] == 5
+    assert command[3:8] == [KEYS.head, KEYS.timers, KEYS.outbox, KEYS.repairs, KEYS.segment("s")]
 
 
 def test_of_several_crossings_of_one_customer_in_a_commit_the_last_membership_stands() -> None:

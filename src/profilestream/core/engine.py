@@ -168,6 +168,30 @@ class Engine:
                 self._settle(profile, suspects, now, crossings, None)
             self._set_due(profile)
 
+    def reconcile(self, profile: Profile, announced: Mapping[str, int], clock: int) -> list[Crossing] | None:
+        """Makes the crossing numbers go on from what subscribers were told; None where nothing had to change.
+
+        `announced` has the last number announced of some segments, 0 where none was. A membership that is what was
+        announced takes that number; any other is a crossing that subscribers have yet to hear of, numbered one more,
+        at the time at which it came about.
+        """
+        members, crossings, renumbered = profile.members, [], False
+        for name in sorted(announced.keys() & self._numbers.keys(), key=self._numbers.__getitem__):
+            told = announced[name]
+            number, since = members.get(name, (0, clock))
+            if number % 2 == told % 2:
+                if number != told:
+                    renumbered = True
+                    members[name] = [told, since]
+                continue
+            members[name] = [told + 1, since]
+            judge = self._judges[self._numbers[name]]
+            crossings.append(Crossing(name, told + 1, since, self._values(judge, profile.slots, clock), None))
+        if not crossings and not renumbered:
+            return None
+        profile.members = {name: members[name] for name in sorted(members) if members[name][0]}
+        return crossings
+
     def _settle(self, profile: Profile, suspects: set[int], now: int, crossings: list[Crossing], cause: Any) -> None:
         """Evaluates the segments that may have changed, in the file's order."""
         slots, members = profile.slots, profile.members

@@ -1,10 +1,10 @@
 -- Commits what folding a run of records changed in one shard: all of it, or nothing.
 --
--- KEYS  1 head  2 timers  3 outbox, then profile and state of each profile, then one segment each
+-- KEYS  1 head  2 timers  3 outbox  4 repairs, then profile and state of each profile, then one segment each
 -- ARGV  1 expected commit id   2 new commit id   3 sequence   4 clock or ''   5 positions (JSON) or ''
 --       6 due before (ms) or ''  7 due names at most
 --       8 count of head arguments  9 profiles  10 timer arguments to set  11 to remove
---       12 segments  13 changes, and from 14 on, in this order:
+--       12 segments  13 changes  14 stage of a repair or '', and from 15 on, in this order:
 --         head        field value ...
 --         profiles    each: 1 to write anew or 0, count removed, count of field arguments, state,
 --                     removed ..., field value ...
@@ -14,12 +14,16 @@
 -- Gives {1, commit id, changes waiting, due ...}, or {0, present commit id, changes waiting} when the head
 -- is not the expected one.
 --
+-- While the head is marked `repair` changes do not go to the outbox: of each customer and segment the number before
+-- the first of them is kept in `repairs`. Stages: 'begin' marks the head, with a sequence number that may leap;
+-- 'announce' brings changes to the outbox all the same; 'end' takes the mark and `repairs` away.
+--
 -- Redis does not undo a script that fails half-way. So everything that can fail is tried before the first
 -- write, and the head is written last.
 
-local head_key, timers_key, outbox_key = KEYS[1], KEYS[2], KEYS[3]
-local FIXED, UNPACK_MAX = 13, 3500
-local HEAD_KEYS = 3
+local head_key, timers_key, outbox_key, repairs_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local FIXED, UNPACK_MAX = 14, 3500
+local HEAD_KEYS = 4
 local call = redis.call
 
 local function refuse(what)
@@ -27,7 +31,7 @@ local function refuse(what)
 end
 
 -- 1. The lock. A writer that is not the last one learns it here and has changed nothing.
-local present = call('HMGET', head_key, 'commit', 'sequence', 'clock', 'positions')
+local present = call('HMGET', head_key, 'commit', 'sequence', 'clock', 'positions', 'starts', 'repair')
 local current = present[1] or ''
 if current ~= ARGV[1] then
   return {0, current, call('XLEN', outbox_key)}
@@ -42,18 +46,23 @@ local function is_score(text)
 end
 
 local count = {}
-for i = 8, FIXED do
+for i = 8, 13 do
   if not is_whole(ARGV[i]) then return refuse('argument ' .. i .. ' is not a count') end
   count[i] = tonumber(ARGV[i])
 end
-local heads, profiles, timers_set, timers_gone, segments, changes = unpack(count, 8, FIXED)
+local heads, profiles, timers_set, timers_gone, segments, changes = unpack(count, 8, 13)
 local commit, sequence, clock, positions = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local due_before, due_max = ARGV[6], ARGV[7]
+local due_before, due_max, stage = ARGV[6], ARGV[7], ARGV[14]
 
 if not string.find(commit, '^%x+$') then return refuse('the commit id is not hexadecimal') end
-if not is_whole(sequence) or tonumber(sequence) ~= tonumber(present[2] or '0') + 1 then
+local step = is_whole(sequence) and tonumber(sequence) - tonumber(present[2] or '0') or 0
+if step < 1 or (step > 1 and stage ~= 'begin') then
   return refuse('the sequence number does not follow the head')
 end
+if stage ~= '' and stage ~= 'begin' and stage ~= 'announce' and stage ~= 'end' then
+  return refuse('an unknown stage of a repair')
+end
+local silent = present[6] and stage ~= 'announce'
 if clock ~= '' and not is_score(clock) then return refuse('the clock is not a number') end
 if due_before ~= '' and not is_score(due_before) then return refuse('due_before is not a number') end
 if not is_whole(due_max) then return refuse('the page of due timers is not a count') end
@@ -104,12 +113,12 @@ local function all_of_kind(kind, from, to, step)
   return true
 end
 local segment_keys_at = HEAD_KEYS + 2 * profiles + 1
-if not is_kind(timers_key, 'zset') or not is_kind(outbox_key, 'stream')
+if not is_kind(timers_key, 'zset') or not is_kind(outbox_key, 'stream') or not is_kind(repairs_key, 'hash')
   or not all_of_kind('hash', HEAD_KEYS + 1, segment_keys_at - 1, 2)
   or not all_of_kind('zset', segment_keys_at, #KEYS, 1) then
   return refuse('a key of another kind is in the way')
 end
-if changes > 0 and call('EXISTS', outbox_key) == 1 then
+if changes > 0 and not silent and call('EXISTS', outbox_key) == 1 then
   local info = call('XINFO', 'STREAM', outbox_key)
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then
@@ -153,11 +162,17 @@ for i = segment_keys_at, #KEYS do
   at = at + 2 + added + removed
 end
 
-if changes > 0 then
+if silent then
+  at = changes_at
+  for _ = 1, changes do
+    call('HSETNX', repairs_key, ARGV[at] .. '\0' .. ARGV[at + 1], string.format('%.0f', ARGV[at + 2] - 1))
+    at = at + 5
+  end
+elseif changes > 0 then
   local clock_now = clock ~= '' and clock or present[3] or 'null'
   local positions_now = positions ~= '' and positions or present[4] or '{}'
   local head = '{"commit":"' .. commit .. '","sequence":' .. sequence .. ',"clock":' .. clock_now
-    .. ',"positions":' .. positions_now .. '}'
+    .. ',"positions":' .. positions_now .. (present[5] and ',"starts":' .. present[5] or '') .. '}'
   at = changes_at
   for i = 1, changes do
     local entry = {sequence .. '-' .. i, 'customer', ARGV[at], 'segment', ARGV[at + 1], 'crossing', ARGV[at + 2],
@@ -175,6 +190,12 @@ if clock ~= '' then call('HSET', head_key, 'clock', clock) end
 if positions ~= '' then call('HSET', head_key, 'positions', positions) end
 write('HSET', head_key, FIXED + 1, heads)
 call('HSET', head_key, 'commit', commit, 'sequence', sequence)
+if stage == 'begin' then
+  call('HSET', head_key, 'repair', '1')
+elseif stage == 'end' then
+  call('HDEL', head_key, 'repair')
+  call('UNLINK', repairs_key)
+end
 
 local reply = {1, commit, call('XLEN', outbox_key)}
 if due_before ~= '' then

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -18,6 +18,9 @@ ORIGIN_PREFIX: Final = "o:"
 
 Text = str | bytes
 
+Stage = Literal["", "begin", "announce", "end"]
+"""What a commit does in a repair; see commit.lua."""
+
 
 @dataclass(slots=True)
 class Head:
@@ -26,7 +29,8 @@ class Head:
     `commit` is the unique id of the last commit ("" before the first), `sequence` its number, `clock` the
     shard's event time in ms (None before the first event), `positions` the next offset of each topic,
     `origins` the greatest offset folded of strays by "type:topic:partition", `fingerprint` that of the
-    definitions in force, `repair` whether a repair is under way.
+    definitions in force, `repair` whether a repair is under way. `starts` has the offset at which a topic's log
+    began when it was first read, where that was not 0; `announced` is the mark that the emitter leaves.
     """
 
     commit: str = ""
@@ -36,6 +40,28 @@ class Head:
     origins: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
     repair: bool = False
+    starts: dict[str, int] = field(default_factory=dict)
+    announced: Mark | None = None
+
+
+class Mark(NamedTuple):
+    """What a shard's history is known to hold of what was announced: the last commit announced, and where the
+    shard's partition of topic `announced` ended then."""
+
+    sequence: int
+    commit: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.sequence} {self.commit} {self.offset}"
+
+    @classmethod
+    def parse(cls, text: bytes | None) -> Mark | None:
+        """Reads a head's field `announced`; raises ValueError."""
+        if text is None:
+            return None
+        sequence, commit, offset = text.decode().split(" ")
+        return cls(int(sequence), commit, int(offset))
 
 
 @dataclass(slots=True)
@@ -84,7 +110,8 @@ class Commit:
     `commit` is a new unique id in hexadecimal, `sequence` the former one + 1. `clock` None and empty
     `positions` leave the head's as they are (a commit of timers alone); otherwise `positions` has all
     topics. `origins` has only what changed. With `due_before` (ms) the reply names customers whose timers,
-    after this commit's own writes, are due at or before it. `fingerprint` is given when definitions change.
+    after this commit's own writes, are due at or before it. `fingerprint` is given when definitions change, `starts`
+    when topics are read for the first time, `mark` when a repair ends.
     """
 
     expected: str
@@ -98,6 +125,9 @@ class Commit:
     changes: Sequence[Change] = ()
     due_before: int | None = None
     fingerprint: str | None = None
+    starts: Mapping[str, int] | None = None
+    stage: Stage = ""
+    mark: Mark | None = None
 
 
 @dataclass(slots=True)
@@ -141,16 +171,21 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         origins += (ORIGIN_PREFIX + origin, offset)
     if commit.fingerprint is not None:
         origins += ("fingerprint", commit.fingerprint)
+    if commit.starts is not None:
+        origins += ("starts", orjson.dumps(dict(commit.starts)))
+    if commit.mark is not None:
+        origins += ("announced", str(commit.mark))
     changes: list[Text | int] = []
     for change in commit.changes:
         changes += (change.customer_id, change.segment, change.crossing, change.change, change.value)
     return [
         "EVALSHA",
         sha,
-        3 + len(profile_keys) + len(segment_keys),
+        4 + len(profile_keys) + len(segment_keys),
         keys.head,
         keys.timers,
         keys.outbox,
+        keys.repairs,
         *profile_keys,
         *segment_keys,
         commit.expected,
@@ -166,6 +201,7 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         len(timers_gone),
         len(segment_keys),
         len(commit.changes),
+        commit.stage,
         *origins,
         *body,
         *timers_set,
@@ -222,6 +258,8 @@ def read_head(flat: Sequence[bytes]) -> Head:
             },
             fingerprint=raw.get("fingerprint", b"").decode(),
             repair="repair" in raw,
+            starts=orjson.loads(raw.get("starts", b"{}")),
+            announced=Mark.parse(raw.get("announced")),
         )
     except ValueError:
         raise StoreRefused(

@@ -4,7 +4,7 @@
     ps:<gen>:meta                               what a generation is
     ps:<gen>:{<shard>}:profile:<customer_id>    what readers see; the braces are the hash tag, so that
     ps:<gen>:{<shard>}:segment:<name>           every key of a shard lies in one slot of a cluster
-    ps:<gen>:{<shard>}:head|state:*|timers|outbox
+    ps:<gen>:{<shard>}:head|state:*|timers|outbox|repairs
 
 Never does any I/O.
 """
@@ -60,12 +60,13 @@ def shard_of(customer_id: str, shards: int) -> int:
 class ShardKeys:
     """The keys of one shard of one generation; all in one slot."""
 
-    __slots__ = ("head", "outbox", "profile_prefix", "segment_prefix", "state_prefix", "timers")
+    __slots__ = ("head", "outbox", "profile_prefix", "repairs", "segment_prefix", "state_prefix", "timers")
 
     def __init__(self, prefix: str) -> None:
         self.head = prefix + "head"
         self.timers = prefix + "timers"
         self.outbox = prefix + "outbox"
+        self.repairs = prefix + "repairs"
         # Prefixes are public because a commit joins hundreds of them in its inner loop.
         self.profile_prefix = prefix + "profile:"
         self.state_prefix = prefix + "state:"

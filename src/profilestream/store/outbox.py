@@ -6,23 +6,37 @@ carries `head`, which says where the shard then was. Private to profilestream.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from hashlib import sha1
+from importlib import resources
+from typing import Any, Final, NamedTuple
 
 import msgspec
+from redis.exceptions import NoScriptError
 
 from profilestream.core.errors import LogMismatch
+from profilestream.store.commits import Mark
+
+
+def script(name: str) -> str:
+    """The text of one of the scripts beside this file."""
+    return resources.files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
+
+
+ANNOUNCED: Final = script("announced")
+ANNOUNCED_SHA: Final = sha1(ANNOUNCED.encode(), usedforsecurity=False).hexdigest()
 
 _PAGE_ENTRIES = 500
 
 
 class CommitHead(msgspec.Struct, frozen=True):
-    """Where a shard was at one commit: its id (hex), number, clock (ms, absent before the first event) and
-    the next offset of each topic."""
+    """Where a shard was at one commit: its id (hex), number, clock (ms, absent before the first event), the next
+    offset of each topic, and where a topic's log began when it was first read, if not at 0."""
 
     commit: str
     sequence: int
     clock: int | None = None
     positions: dict[str, int] = {}
+    starts: dict[str, int] = {}
 
 
 class OutboxChange(NamedTuple):
@@ -48,6 +62,7 @@ class ShardHead(NamedTuple):
     commit: str
     sequence: int
     repair: bool
+    announced: Mark | None
 
 
 class Outbox:
@@ -65,8 +80,10 @@ class Outbox:
 
     async def head(self) -> ShardHead:
         """The shard's head now."""
-        commit, sequence, repair = await self._redis.hmget(self._head, "commit", "sequence", "repair")
-        return ShardHead((commit or b"").decode(), int(sequence or 0), repair is not None)
+        commit, sequence, repair, mark = await self._redis.hmget(
+            self._head, "commit", "sequence", "repair", "announced"
+        )
+        return ShardHead((commit or b"").decode(), int(sequence or 0), repair is not None, Mark.parse(mark))
 
     async def read(self, after: int, *, changes_max: int, bytes_max: int) -> list[OutboxCommit]:
         """Whole commits with a sequence number above `after`, oldest first, none of them cut.
@@ -101,9 +118,16 @@ class Outbox:
         seen = self._seen if _sequence_of(self._seen) > after else f"{after}-{2**64 - 1}"
         await self._redis.xread({self._outbox: seen}, count=1, block=timeout_ms)
 
-    async def remove(self, sequence: int) -> None:
-        """Remove every commit up to and with `sequence`."""
-        await self._redis.xtrim(self._outbox, minid=f"{sequence + 1}-0", approximate=False)
+    async def remove(self, announced: Mark) -> bool:
+        """Remove every commit up to and with the last one announced, and mark in the head that it was.
+
+        False, and nothing is removed, when this Redis has never had that commit: it was set back.
+        """
+        arguments = (2, self._head, self._outbox, announced.sequence, announced.commit, announced.offset)
+        try:
+            return bool(await self._redis.evalsha(ANNOUNCED_SHA, *arguments))
+        except NoScriptError:
+            return bool(await self._redis.eval(ANNOUNCED, *arguments))
 
     async def waiting(self) -> int:
         """How many changes wait to be announced."""

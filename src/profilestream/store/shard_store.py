@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from hashlib import sha1
-from importlib import resources
 from typing import Any, Final
 
 import redis.exceptions
 
 from ..core.errors import StoreRefused
-from .commits import Commit, CommitReply, Head, commit_command, read_commit_reply, read_head
+from .commits import Commit, CommitReply, Head, Mark, commit_command, read_commit_reply, read_head
 from .keys import ShardKeys
+from .outbox import ANNOUNCED, script
 from .pipeline import PipelinedConnection
 
-SCRIPT: Final = resources.files(__package__).joinpath("commit.lua").read_text("utf-8")
+SCRIPT: Final = script("commit")
 SCRIPT_SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+ABSORB: Final = script("absorb")
+CHANGES_ABSORBED_A_CALL: Final = 500
+REPAIRS_A_PAGE: Final = 1_000
 
 
 class ScriptFailed(StoreRefused):
@@ -87,6 +90,35 @@ class ShardStore:
         """How many changes wait for the emitter."""
         waiting: int = await self._pipeline.send("XLEN", self.keys.outbox)
         return waiting
+
+    async def settle_announced(self, announced: Mark) -> bool:
+        """Takes out of the outbox what was announced, and marks it in the head; False when this Redis never had it."""
+        keys = self.keys
+        return bool(await self._pipeline.send("EVAL", ANNOUNCED, 2, keys.head, keys.outbox, *announced))
+
+    async def absorb_outbox(self, expected: str) -> bool:
+        """At the beginning of a repair: takes all changes out of the outbox into what `repairs` tells.
+
+        False when the shard's last commit is not `expected`.
+        """
+        keys, left = self.keys, 1
+        while left > 0:
+            left = await self._pipeline.send(
+                "EVAL", ABSORB, 3, keys.head, keys.outbox, keys.repairs, expected, CHANGES_ABSORBED_A_CALL
+            )
+        return left == 0
+
+    async def repairs(self) -> dict[tuple[str, str], int]:
+        """In a repair: customers and segments that crossed without being announced, and the number before that."""
+        found: dict[tuple[str, str], int] = {}
+        cursor = b"0"
+        while True:
+            cursor, flat = await self._pipeline.send("HSCAN", self.keys.repairs, cursor, "COUNT", REPAIRS_A_PAGE)
+            for name, number in zip(flat[::2], flat[1::2], strict=True):
+                customer_id, _, segment = name.decode().partition("\0")
+                found[customer_id, segment] = int(number)
+            if cursor == b"0":
+                return found
 
     async def next_due(self) -> int | None:
         """The earliest instant (ms) of any timer of the shard, None when there is none."""

@@ -19,6 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, UsageError
 from profilestream.settings import Settings
+from profilestream.store.commits import Mark
 from profilestream.store.outbox import OutboxChange, OutboxCommit
 from profilestream.stream.topics import unavailable
 from profilestream.wire.changes import CONTENT_TYPE
@@ -27,6 +28,7 @@ from profilestream.wire.changes import CONTENT_TYPE
 METADATA_BYTES_MAX = 4_096
 
 _HEADERS = [CONTENT_TYPE]
+_OFFSET_MAX = 2**63 - 1
 _BATCH_BYTES_MAX = 512 * 1024
 _REQUEST_TIMEOUT_MS = 10_000
 _TRANSACTION_TIMEOUT_MS = 20_000
@@ -41,13 +43,21 @@ class Fenced(ProfilestreamError):
 
 class AnnouncedPosition(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a shard was at the last commit that was announced: generation, the commit's number and id (hex),
-    the shard's clock (ms) and the next offset of each topic."""
+    the shard's clock (ms), the next offset of each topic, where a topic's log began when it was first read (if not
+    at 0), and the end of the shard's partition of topic `announced`."""
 
     generation: str
     sequence: int
     commit: str
     clock: int | None = None
     positions: dict[str, int] = {}
+    starts: dict[str, int] = {}
+    offset: int = 0
+
+    @property
+    def mark(self) -> Mark:
+        """What the shard's head is to say once this is known to be in its history."""
+        return Mark(self.sequence, self.commit, self.offset)
 
 
 class Announced(NamedTuple):
@@ -132,12 +142,14 @@ class Announcer:
         """
         assert self._producer is not None, "open comes before announce"
         head = commits[-1].head
-        position = AnnouncedPosition(generation, head.sequence, head.commit, head.clock, head.positions)
-        metadata = self._encode(position)
+        position = AnnouncedPosition(
+            generation, head.sequence, head.commit, head.clock, head.positions, head.starts, _OFFSET_MAX
+        )
+        self._encode(position)  # raises before anything is sent
         changes = [change for commit in commits for change in commit.changes]
         try:
             async with _limited(self._settings, _ANNOUNCE_TIMEOUT_S):
-                await self._transaction(self._producer, generation, changes, metadata)
+                position = await self._transaction(self._producer, position, changes)
         except (KafkaError, AssertionError) as error:
             # aiokafka asserts its states: once its sender died, the first error is the sender's, not ours.
             raise _first_error(self._producer, error) from error
@@ -150,21 +162,24 @@ class Announcer:
             await _close(producer)
 
     async def _transaction(
-        self, producer: AIOKafkaProducer, generation: str, changes: Sequence[OutboxChange], metadata: str
-    ) -> None:
+        self, producer: AIOKafkaProducer, position: AnnouncedPosition, changes: Sequence[OutboxChange]
+    ) -> AnnouncedPosition:
         settings, shard = self._settings, self._shard
         await producer.begin_transaction()
         # All batches are acknowledged before the commit: aiokafka would commit without one that failed.
-        announced = _announced_records(settings.namespace, generation, changes)
-        next_offset, _ = await _all_or_first_error(
+        announced = _announced_records(settings.namespace, position.generation, changes)
+        next_offset, announced_end = await _all_or_first_error(
             self._send(producer, settings.changes_topic, _change_records(changes)),
             self._send(producer, settings.announced_topic, announced),
         )
+        position = msgspec.structs.replace(position, offset=announced_end)
+        metadata = self._encode(position)
         partition = TopicPartition(settings.changes_topic, shard)
         await producer.send_offsets_to_transaction(
             {partition: OffsetAndMetadata(next_offset, metadata)}, emitter_group(settings.namespace)
         )
         await producer.commit_transaction()
+        return position
 
     async def _send(
         self, producer: AIOKafkaProducer, topic: str, records: Iterable[tuple[bytes, bytes, list[Any]]]

@@ -7,7 +7,7 @@ from typing import Literal
 from profilestream.core.engine import Crossing
 from profilestream.store.commits import Change, Membership
 from profilestream.stream.sources import place
-from profilestream.wire.changes import EventReference, SegmentChange, encode_change
+from profilestream.wire.changes import Cause, EventReference, SegmentChange, encode_change
 
 
 def membership(customer_id: str, crossing: Crossing) -> Membership:
@@ -23,20 +23,20 @@ class Herald:
         self._fingerprint = fingerprint
         self._source = source
 
-    def change(self, customer_id: str, crossing: Crossing) -> Change:
-        """The change for a crossing; its event is the one whose folding crossed, none when time alone did."""
+    def change(self, customer_id: str, crossing: Crossing, cause: Cause | None = None) -> Change:
+        """The change for a crossing, by its event, by time alone where it has none, or by another `cause`."""
         event = None
         if crossing.event is not None:
-            cause, _, record, origin = crossing.event
+            folded, _, record, origin = crossing.event
             topic, partition, offset, _ = place(record, origin)
-            event = EventReference(topic, partition, offset, cause.event_id)
+            event = EventReference(topic, partition, offset, folded.event_id)
         word: Literal["entered", "exited"] = "entered" if crossing.crossing % 2 else "exited"
         message = SegmentChange(
             customer_id=customer_id,
             segment=crossing.segment,
             change=word,
             crossing=crossing.crossing,
-            cause="time" if event is None else "event",
+            cause=cause or ("time" if event is None else "event"),
             values=crossing.values,
             generation=self._generation,
             definitions=self._fingerprint,

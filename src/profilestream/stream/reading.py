@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,15 +16,25 @@ STALLED_READS_MAX: Final = 30
 FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
-async def read_to_end(kafka: str, topic: str) -> AsyncIterator[Any]:
+async def read_to_end(kafka: str, topic: str, since: Mapping[int, int] | None = None) -> AsyncIterator[Any]:
     """Yields the committed records (aiokafka's) of a topic that has a fixed end.
 
-    Nothing where the topic does not exist. Records of one partition come in order, of several in any.
-    Raises ServerUnavailable when Kafka does not answer or goes silent on the way.
+    Nothing where the topic does not exist. Records of one partition come in order, of several in any. With `since`
+    (partition: offset) only those partitions, from there on. Raises ServerUnavailable when Kafka does not answer or
+    goes silent on the way, LogMismatch where the log ends before `since`.
     """
     async with Admin(kafka) as admin:
         begins = await admin.begin_offsets(topic)
         ends = await admin.end_offsets(topic)
+    if since is not None:
+        begins = {p: max(begins.get(p, 0), offset) for p, offset in since.items()}
+        ends = {p: end for p, end in ends.items() if p in since}
+        for partition, begin in begins.items():
+            if ends.get(partition, 0) < begin:
+                raise LogMismatch(
+                    f"topic {topic}, partition {partition}: it had reached {begin}, but ends at "
+                    f"{ends.get(partition, 0)}; it was made anew or truncated. Restore it, or use another namespace"
+                )
     waiting = {TopicPartition(topic, p): end for p, end in ends.items() if end > begins.get(p, 0)}
     if not waiting:
         return

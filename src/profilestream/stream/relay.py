@@ -5,14 +5,17 @@ The durability steps, each with the crash that it survives:
 1. Open the shard's transactional id. Survives: a crash inside a transaction (Kafka settles it before the
    call returns), and a holder that only seemed dead (it is fenced from here on).
 2. Read the announced position. Nobody can change it after step 1. Survives: losing everything in memory.
-3. Remove from the outbox what the position covers. Survives: a crash between steps 5 and 6.
+3. Remove from the outbox what the position covers, and mark it in the head. Survives: a crash between
+   steps 5 and 6.
 4. Read whole commits from the outbox. Survives: a crash that would leave half a commit announced, with
    a position that can name only whole ones.
 5. Announce them in one transaction together with the new position. Survives: a crash at any instant; to a
    reader of committed records all of it happened, or nothing.
-6. Remove them from the outbox. A crash before this is settled by step 3 of whoever comes next.
+6. Remove them from the outbox, and mark it in the head. A crash before this is settled by step 3 of
+   whoever comes next.
 
-It never announces while the shard is in repair, and never when the shard's head is behind what was announced.
+It never announces while the shard is in repair, and never when the shard's history does not hold what was announced:
+Redis was set back, and the worker repairs the shard (repair.py).
 """
 
 from __future__ import annotations
@@ -79,8 +82,9 @@ class ShardRelay:
             except Fenced:
                 settle = self._let_go
             except LogMismatch as error:
+                if self.mismatch is None:
+                    self._events.note(str(error))
                 self.mismatch = error
-                self._events.note(str(error))
                 settle = self._await_repair
             except (KafkaError, RedisError, OSError, ServerUnavailable) as error:
                 self._events.lost(error)
@@ -95,9 +99,9 @@ class ShardRelay:
         try:
             recorded = await self._announcer.open()  # 1, 2
             position = recorded if recorded and recorded.generation == self._generation else None
-            self._check(await self._outbox.head(), position)
             if position is not None:
-                await self._outbox.remove(position.sequence)  # 3
+                await self._remove(position)  # 3
+            self.mismatch = None
             self._retries = 0
             self._events.ready()
             await self._announce_all(position)
@@ -121,24 +125,23 @@ class ShardRelay:
                 continue
             position, changes = await self._announcer.announce(self._generation, commits)  # 5
             self._events.announced(changes)
-            await self._outbox.remove(position.sequence)  # 6
+            await self._remove(position)  # 6
+
+    async def _remove(self, position: AnnouncedPosition) -> None:
+        if not await self._outbox.remove(position.mark):
+            raise self._was_set_back(await self._outbox.head(), position)
 
     def _check(self, head: ShardHead, position: AnnouncedPosition | None) -> None:
-        """Hold the shard's head to what was announced; `LogMismatch` when Redis was set back."""
-        if position is None:
-            return
-        if head.sequence < position.sequence:
-            raise LogMismatch(
-                f"shard {self._shard}: Redis is at commit {head.sequence}, but commit {position.sequence} "
-                "was announced already: Redis has lost its last writes; "
-                "nothing of this shard is announced until it is repaired"
-            )
-        if head.sequence == position.sequence and head.commit != position.commit:
-            raise LogMismatch(
-                f"shard {self._shard}: commit {head.sequence} in Redis is not the commit "
-                f"{position.sequence} that was announced: Redis has lost writes and made others since; "
-                "nothing of this shard is announced until it is repaired"
-            )
+        """Hold the shard's history to what was announced; `LogMismatch` when Redis was set back."""
+        if position is not None and (head.announced is None or head.announced.commit != position.commit):
+            raise self._was_set_back(head, position)
+
+    def _was_set_back(self, head: ShardHead, position: AnnouncedPosition) -> LogMismatch:
+        return LogMismatch(
+            f"shard {self._shard}: commit {position.sequence} was announced, but Redis, at commit {head.sequence}, "
+            "does not have it: Redis has lost its last writes. A worker repairs the shard; until then nothing of it "
+            "is announced"
+        )
 
     async def _wait_for_changes(self, after: int) -> None:
         waiting = asyncio.ensure_future(self._outbox.wait(after, _IDLE_WAIT_MS))
@@ -161,11 +164,11 @@ class ShardRelay:
                 return
 
     async def _await_repair(self) -> None:
-        """After a mismatch: only a repair, seen to begin, makes this shard's outbox good again."""
-        while not (await self._outbox.head()).repair:
+        """After a mismatch: only a repair makes this shard's outbox good again; it may be over at the next look."""
+        seen = await self._outbox.head()
+        while not (head := await self._outbox.head()).repair and head.announced == seen.announced:
             if await self._pause(_HEAD_POLL_S):
                 return
-        self.mismatch = None
 
     async def _pause(self, seconds: float) -> bool:
         """Sleep, or wake at once on `stop`; whether it was `stop`."""

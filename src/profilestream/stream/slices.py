@@ -41,8 +41,11 @@ class Gap(Exception):
 class Inbox:
     """One shard's waiting records, by topic; `positions` are the next offsets to be taken."""
 
-    def __init__(self, positions: Mapping[str, int]) -> None:
+    def __init__(self, positions: Mapping[str, int], limits: Mapping[str, int] | None = None) -> None:
+        """With `limits` records from those offsets on wait apart until `lift`."""
         self.positions = dict(positions)
+        self._limits = dict(limits or {})
+        self._beyond: dict[str, list[Record]] = {}
         self._expected = dict(positions)
         self._queues: dict[str, deque[Record]] = {}
         self._bytes: dict[str, int] = {}
@@ -59,8 +62,14 @@ class Inbox:
         if records[0].offset < expected:
             records = [r for r in records if r.offset >= expected]
         self._expected[topic] = records[-1].offset + 1
-        self._queues.setdefault(topic, deque()).extend(records)
         self._bytes[topic] = self._bytes.get(topic, 0) + sum(weight(r) for r in records)
+        limit = self._limits.get(topic)
+        if limit is not None and records[-1].offset >= limit:
+            self._beyond.setdefault(topic, []).extend(r for r in records if r.offset >= limit)
+            records = [r for r in records if r.offset < limit]
+            if not records:
+                return
+        self._queues.setdefault(topic, deque()).extend(records)
 
     def take(self) -> Record | None:
         """The waiting record with the earliest timestamp, or None; its position is passed."""
@@ -78,6 +87,16 @@ class Inbox:
         self._bytes[topic] -= weight(record)
         self.positions[topic] = record.offset + 1
         return record
+
+    def short_of(self) -> list[str]:
+        """The topics of which records below their limit may still come."""
+        return [t for t, limit in self._limits.items() if self.positions[t] < limit and t not in self._beyond]
+
+    def lift(self) -> None:
+        """Takes the limits away."""
+        for topic, records in self._beyond.items():
+            self._queues.setdefault(topic, deque()).extend(records)
+        self._limits, self._beyond = {}, {}
 
     def expected(self, topic: str) -> int:
         """The offset of a topic below which everything has arrived here."""

@@ -1,0 +1,95 @@
+"""Repair: a shard whose Redis was set back below what was announced catches up, and says only what differs.
+
+Whoever takes a shard over compares the head with what was announced (`begin`). If the shard's history does not hold it,
+the head is marked `repair`: the emitter waits, and folding goes on silently, each topic up to where it was then, the
+clock too. Refolding may find other crossings than before, since time and topics interleave differently. So at the end
+(`Updater.reconcile`) crossing numbers follow what subscribers were told: a membership that is what was announced takes
+the announced number, every other is announced once as the next number, with the cause `repair`.
+
+All of it can be broken off anywhere, and set back itself: what the end needs lies in Redis (`repairs`) and in topic
+`announced`, and is asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from secrets import token_hex
+
+from profilestream.core.errors import LogMismatch
+from profilestream.store.commits import Commit, Head, Mark
+from profilestream.store.shard_store import ShardStore
+from profilestream.stream.announced import AnnouncedLog
+from profilestream.stream.announcer import AnnouncedPosition
+from profilestream.stream.slices import Inbox
+
+
+class SetBack(Exception):
+    """The head is another writer's by now: begin anew from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One shard's way back to what was announced (`target`); `since` is where topic `announced` tells more than the
+    head knows, `reached` says how far a topic was read, past holes too."""
+
+    shard: int
+    target: AnnouncedPosition
+    since: int
+    store: ShardStore
+    log: AnnouncedLog
+    reached: Callable[[str], int]
+
+    def is_level(self, inbox: Inbox) -> bool:
+        """Whether every topic is where it was when last announced; the inbox gives nothing more then."""
+        return all(self.reached(topic) >= self.target.positions[topic] for topic in inbox.short_of())
+
+    async def numbers(self) -> tuple[dict[str, dict[str, int]], Mark]:
+        """For each customer and segment that may differ the last number announced, and the mark for the head."""
+        found, end = await self.log.numbers(self.shard, self.since)
+        by_customer: dict[str, dict[str, int]] = {}
+        for (customer_id, segment), number in ((await self.store.repairs()) | found).items():
+            by_customer.setdefault(customer_id, {})[segment] = number
+        return by_customer, self.target.mark._replace(offset=end)
+
+
+async def begin(store: ShardStore, head: Head, announced: AnnouncedPosition | None, in_history: bool) -> Head:
+    """Marks a head that lacks what was announced, and empties its outbox; gives the head as it is then.
+
+    Sequence numbers leap above the announced one, since the outbox counts by them. Raises SetBack when another
+    writer comes first.
+    """
+    if announced is None or not (head.repair or not in_history):
+        return head
+    if not head.repair or head.sequence <= announced.sequence:
+        commit = Commit(head.commit, token_hex(8), max(head.sequence, announced.sequence) + 1, stage="begin")
+        if (await store.send_commit(commit)).status != "done":
+            raise SetBack
+        head.commit, head.sequence, head.repair = commit.commit, commit.sequence, True
+    if not await store.absorb_outbox(head.commit):
+        raise SetBack
+    return head
+
+
+def first_positions(
+    shard: int, announced: AnnouncedPosition | None, head: Head, begins: Mapping[str, int]
+) -> dict[str, int]:
+    """Where each topic is read on: at the head's position, or else at the beginning of its log.
+
+    Raises LogMismatch where records that were folded once would be needed again and are gone.
+    """
+    positions = {}
+    for topic, begin in begins.items():
+        position = head.positions.get(topic)
+        if position is None:
+            was_read = announced is not None and topic in announced.positions
+            position = announced.starts.get(topic, 0) if announced is not None and was_read else begin
+        if position < begin:
+            raise LogMismatch(
+                f"topic {topic}, partition {shard}: the next record to fold is {position}, but the log begins at "
+                f"{begin}; records {position} to {begin - 1} were removed before they were folded, or Redis was set "
+                "back to before them. Restore a newer dump of Redis, or the records; to go on without them, fold into "
+                "another namespace. Raise the topic's retention"
+            )
+        positions[topic] = position
+    return positions

@@ -1,0 +1,60 @@
+"""What subscribers were told of a shard: up to which commit, and the number of each customer and segment.
+
+Read by whoever takes a shard over. Opening the shard's transactional id comes first, so that no emitter can change the
+answer any more; it opens the id anew, finds the shard in repair or in order, and goes on.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from profilestream.core.errors import LogMismatch
+from profilestream.settings import Settings
+from profilestream.stream.announcer import AnnouncedPosition, Announcer
+from profilestream.stream.reading import read_to_end
+
+
+class _Announced(msgspec.Struct, frozen=True):
+    crossing: int
+
+
+class AnnouncedLog:
+    """Group metadata and topic `announced`, for one installation. Raises as Kafka's clients do."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def position(self, shard: int) -> AnnouncedPosition | None:
+        """Where the shard was when last announced, None when it never was; fences the shard's emitter."""
+        announcer = Announcer(self._settings, shard)
+        try:
+            return await announcer.open()
+        finally:
+            await announcer.close()
+
+    async def numbers(self, shard: int, offset: int) -> tuple[dict[tuple[str, str], int], int]:
+        """The last number announced of each customer and segment of a shard since an offset, and where the log ends.
+
+        Raises LogMismatch where the log ends before the offset: the topic was made anew.
+        """
+        settings = self._settings
+        topic = settings.announced_topic
+        found: dict[tuple[str, str], int] = {}
+        end = offset
+        assert settings.kafka is not None
+        async for record in read_to_end(settings.kafka, topic, {shard: offset}):
+            end = record.offset + 1
+            try:
+                namespace, customer_id, segment = msgspec.json.decode(record.key or b"", type=tuple[str, str, str])
+                if namespace != settings.namespace:
+                    continue
+                if record.value:
+                    found[customer_id, segment] = msgspec.json.decode(record.value, type=_Announced).crossing
+                else:
+                    found.pop((customer_id, segment), None)
+            except msgspec.DecodeError:
+                raise LogMismatch(
+                    f"topic {topic}, partition {shard}, offset {record.offset}: not what an emitter wrote; does "
+                    "another program write there? Give this installation another --namespace and topics of its own"
+                ) from None
+        return found, end

@@ -1,0 +1,217 @@
+"""Redis is set back, or lost whole, behind what was announced: profiles come back, and nothing is announced twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import cdnow
+from tests.comparison import compare, expect, read_changes, read_profiles
+from tests.integration.store_server import RedisProcess
+from tests.integration.test_worker import running, wait_until
+from tests.kafka_records import properly, read_arrivals, remove_topics, send
+
+SHARDS = 4
+CUSTOMERS = 40
+
+
+class Restorable(RedisProcess):
+    """A Redis that can be set back to a dump; one that is away for a moment, as after a failover."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(folder)
+
+    def back_up(self) -> None:
+        self.client.save()
+        shutil.copy(self.folder / "dump.rdb", self.folder / "backup.rdb")
+
+    def set_back(self) -> None:
+        self.kill()
+        shutil.copy(self.folder / "backup.rdb", self.folder / "dump.rdb")
+        self.start()
+
+    def lose_everything(self) -> None:
+        self.kill()
+        (self.folder / "dump.rdb").unlink(missing_ok=True)
+        self.start()
+
+
+@pytest.fixture
+def server(tmp_path: Path, cli_environment: dict[str, str]) -> Iterator[Restorable]:
+    server = Restorable(tmp_path / "redis")
+    cli_environment["PROFILESTREAM_REDIS"] = server.url
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def shop(servers: Any, server: Restorable, cli: Any, workdir: Path) -> None:
+    """CDNOW's definitions on an empty Kafka."""
+    asyncio.run(remove_topics(servers.kafka))
+    (workdir / "definitions.toml").write_text(cdnow.DEFINITIONS)
+    cli("init", "definitions.toml", "--shards", str(SHARDS))
+
+
+def feed(kafka: str, events: list[dict[str, Any]], topic: str = "purchases") -> None:
+    asyncio.run(send(kafka, [properly(topic, event, SHARDS) for event in events]))
+
+
+def catch_up(cli: Any) -> str:
+    said: str = cli("worker", "--clock", "event", "--until-caught-up", timeout_s=300).stdout
+    return said + str(cli("emitter", "--until-caught-up", timeout_s=300).stdout)
+
+
+def assert_all_is_right(kafka: str, redis_url: str, namespace: str, changes_topic: str) -> None:
+    arrivals = asyncio.run(read_arrivals(kafka, ["purchases"]))
+    announced = asyncio.run(read_changes(kafka, changes_topic))
+    compare(expect(cdnow.DEFINITIONS, arrivals, SHARDS), read_profiles(redis_url, namespace), announced, namespace)
+
+
+@pytest.mark.parametrize("how", ["set back", "lost"])
+def test_while_nobody_works_redis_loses_what_was_announced(
+    how: str, shop: None, server: Restorable, servers: Any, cli: Any, namespace: str, topic_name: Callable[[str], str]
+) -> None:
+    events = cdnow.in_order_of_time(cdnow.purchases())
+    feed(servers.kafka, events[:2_000])
+    catch_up(cli)
+    server.back_up()
+    feed(servers.kafka, events[2_000:4_000])
+    catch_up(cli)
+    server.set_back() if how == "set back" else server.lose_everything()
+    feed(servers.kafka, events[4_000:])
+    said = catch_up(cli)
+    assert said.count("repairing the shard from the log") == said.count("repaired; 0 differences") == SHARDS, said
+    assert_all_is_right(servers.kafka, server.url, namespace, topic_name("segment-changes"))
+    assert "repair" not in catch_up(cli)
+
+
+def test_while_all_work_redis_is_set_back_again_and_again(
+    shop: None,
+    server: Restorable,
+    servers: Any,
+    cli: Any,
+    cli_environment: dict[str, str],
+    namespace: str,
+    topic_name: Callable[[str], str],
+    workdir: Path,
+) -> None:
+    events = cdnow.in_order_of_time(cdnow.purchases())
+    step = len(events) // 4
+    with running(cli_environment, workdir, "worker", "--clock", "event"), running(cli_environment, workdir, "emitter"):
+        for number in range(4):
+            feed(servers.kafka, events[number * step : (number + 1) * step - 500])
+            wait_until(lambda: " changes" in said(workdir), "the first changes")
+            time.sleep(1)
+            server.back_up()
+            feed(servers.kafka, events[(number + 1) * step - 500 : (number + 1) * step if number < 3 else len(events)])
+            time.sleep(1.5)
+            server.set_back()
+            time.sleep(0.5)
+    catch_up(cli)
+    assert "repairing the shard from the log" in said(workdir)
+    assert "Traceback" not in said(workdir)
+    assert_all_is_right(servers.kafka, server.url, namespace, topic_name("segment-changes"))
+
+
+def said(workdir: Path) -> str:
+    return "\n".join(log.read_text() for log in sorted(workdir.glob("*.log")))
+
+
+TWO_TOPICS = """
+[traits]
+orders = "count(purchase)"
+open_tickets = "count(support[kind == 'opened']) - count(support[kind == 'closed'])"
+views = "count(browsing)"
+balance = "count(browsing[kind == 'app_open']) - count(browsing[kind == 'search'])"
+
+[segments.content]
+enter = "orders >= 2 and open_tickets == 0"
+
+[segments.lively]
+enter = "balance >= 3"
+exit = "balance <= 0"
+"""
+
+
+def story(number: int) -> list[tuple[str, dict[str, Any]]]:
+    """One step of every customer; who is in depends on the order in which the three topics come together."""
+    at = 1_700_000_000_000 + number * 60_000
+    found: list[tuple[str, dict[str, Any]]] = []
+    for n in range(CUSTOMERS):
+        mine = {"customer_id": f"c{n}", "occurred_at": at + n}
+        step = (number * 7 + n * 3) % 11
+        if step % 3 == 0:
+            found.append(("purchases", {"event_id": f"p{number}-{n}", "amount_minor": 100, **mine}))
+        if step % 4 == 1:
+            found.append(("support", {"event_id": f"o{number}-{n}", "kind": "opened", **mine}))
+        if step % 4 == 3:
+            found.append(("support", {"event_id": f"c{number}-{n}", "kind": "closed", **mine}))
+        kind = "app_open" if (number // 4 + n) % 2 else "search"
+        found.append(("browsing", {"event_id": f"b{number}-{n}", "kind": kind, **mine}))
+    return found
+
+
+def test_refolding_topics_that_interleave_otherwise_announces_only_what_differs(
+    server: Restorable,
+    servers: Any,
+    cli: Any,
+    namespace: str,
+    topic_name: Callable[[str], str],
+    workdir: Path,
+) -> None:
+    asyncio.run(remove_topics(servers.kafka))
+    (workdir / "definitions.toml").write_text(TWO_TOPICS)
+    cli("init", "definitions.toml", "--shards", str(SHARDS))
+    for number in range(24):
+        by_topic: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for topic, event in story(number):
+            by_topic[topic].append(event)
+        # One topic is far ahead of the others by turns: another order than that of one run over the whole log.
+        for topic in sorted(by_topic, key=lambda name: (hash_of(name) + number) % 3):
+            feed(servers.kafka, by_topic[topic], topic)
+            if number in (5, 10, 13, 17):
+                catch_up(cli)
+        if number == 8:
+            catch_up(cli)
+            server.back_up()
+    catch_up(cli)
+    before = changes_by_pair(servers.kafka, topic_name("segment-changes"))
+    server.set_back()
+    assert "repairing the shard" in catch_up(cli)
+    after = changes_by_pair(servers.kafka, topic_name("segment-changes"))
+    for pair, told in before.items():
+        assert after[pair][: len(told)] == told
+    news = [change for pair, told in after.items() for change in told[len(before.get(pair, [])) :]]
+    assert {change["cause"] for change in news} <= {"repair"}
+    print(len(news), "differences")
+    stored = read_profiles(server.url, namespace)
+    for (customer, segment), told in after.items():
+        assert [change["crossing"] for change in told] == list(range(1, len(told) + 1))
+        assert [change["change"] for change in told] == ["entered", "exited"] * (len(told) // 2) + ["entered"] * (
+            len(told) % 2
+        )
+        held = json.loads(stored.profiles[customer].fields["_segments"]).get(segment)
+        assert (held is not None) == (customer in stored.members.get(segment, {})) == bool(len(told) % 2)
+        assert held is None or held["crossing"] == len(told)
+    inside = {(customer, segment) for segment, members in stored.members.items() for customer in members}
+    assert inside <= after.keys()
+
+
+def hash_of(topic: str) -> int:
+    return ["purchases", "support", "browsing"].index(topic)
+
+
+def changes_by_pair(kafka: str, topic: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for record in asyncio.run(read_changes(kafka, topic)):
+        data = json.loads(record.value)["data"]
+        found[data["customer_id"], data["segment"]].append(data)
+    return found
