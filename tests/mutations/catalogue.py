@@ -1,0 +1,241 @@
+"""The mutations: each takes away one thing that exactness rests on.
+
+A mutation is text of a file under `src/profilestream` that stands there once, and what it becomes. `caught_by` are the
+tests that are to fail with it: `SIMULATOR`, or tests of pytest on real servers.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+SIMULATOR: Final = "simulator"
+REPAIR: Final = "tests/integration/test_repair.py"
+WORKER: Final = "tests/integration/test_worker.py"
+STRAYS: Final = "tests/integration/test_strays_and_duplicates.py"
+COMMIT: Final = "tests/integration/test_store_commit.py"
+EMITTER: Final = "tests/integration/test_emitter_exactly_once.py"
+
+
+class Edit(NamedTuple):
+    """In `file`, `old` (which stands there once) becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutation(NamedTuple):
+    """One broken engine; `breaks` says what it no longer does."""
+
+    name: str
+    breaks: str
+    edits: tuple[Edit, ...]
+    caught_by: tuple[str, ...]
+
+
+MUTATIONS: Final = (
+    Mutation(
+        "no-commit-id",
+        "A commit does not look at the commit that it builds on: a zombie writes over its successor.",
+        (
+            Edit("store/commit.lua", "if current ~= ARGV[1] then", "if false then"),
+            Edit("store/commit.lua", "if step < 1 or (step > 1 and stage ~= 'begin') then", "if false then"),
+            Edit("store/commit.lua", "if tonumber(reached) >= tonumber(sequence) then", "if false then"),
+        ),
+        (SIMULATOR, COMMIT),
+    ),
+    Mutation(
+        "cut-by-customer",
+        "Half of a batch's customers are written under the positions from before the batch.",
+        (
+            Edit(
+                "updater.py",
+                "        self._send(folded, crossings, batch.origins, events)\n",
+                "        first = dict(list(folded.items())[: len(folded) // 2])\n"
+                "        reached, self.inbox.positions = self.inbox.positions, dict(self._before)\n"
+                "        self._send(first, [c for c in crossings if c[0] in first], {}, 0)\n"
+                "        self.inbox.positions = reached\n"
+                "        rest = {c: p for c, p in folded.items() if c not in first}\n"
+                "        self._send(rest, [c for c in crossings if c[0] in rest], batch.origins, events)\n",
+            ),
+            Edit(
+                "updater.py",
+                "        batch = self._take()\n",
+                "        self._before = dict(self.inbox.positions)\n        batch = self._take()\n",
+            ),
+        ),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "unacknowledged-dead-letters",
+        "Positions pass dead letters and strays before Kafka has them.",
+        (
+            Edit(
+                "updater.py",
+                "            await self._outward.flush()\n",
+                "            asyncio.ensure_future(self._outward.flush())\n",
+            ),
+        ),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "no-seek-after-a-gap",
+        "A slice that begins above the position is taken as if nothing lay before it.",
+        (Edit("stream/slices.py", "if piece.begin > expected:", "if False:"),),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "late-slices-folded",
+        "Records below the position, fetched before a seek, are folded again.",
+        (
+            Edit("stream/slices.py", "        if records[-1].offset < expected:\n            return\n", ""),
+            Edit("stream/slices.py", "        if records[0].offset < expected:\n", "        if False:\n"),
+        ),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "no-fence",
+        "An emitter opens a transactional id of its own, so that an earlier holder of the shard goes on announcing.",
+        (
+            Edit(
+                "stream/announcer.py",
+                "transactional_id=transactional_id(self._settings.namespace, self._shard),",
+                "transactional_id=transactional_id(self._settings.namespace, self._shard) + str(id(self)),",
+            ),
+        ),
+        (SIMULATOR, EMITTER),
+    ),
+    Mutation(
+        "position-outside-the-transaction",
+        "What was announced is noted after the transaction, not with it.",
+        (
+            Edit(
+                "stream/announcer.py",
+                "        await producer.send_offsets_to_transaction(\n",
+                "        await producer.commit_transaction()\n"
+                "        await asyncio.sleep(0.005)\n"
+                "        await producer.begin_transaction()\n"
+                "        await producer.send_offsets_to_transaction(\n",
+            ),
+        ),
+        (SIMULATOR, EMITTER),
+    ),
+    Mutation(
+        "no-repair",
+        "A head that lacks what was announced is folded on as if it were whole.",
+        (
+            Edit("repair.py", "    if announced is None or not (head.repair or not in_history):\n", "    if True:\n"),
+            Edit(
+                "stream/relay.py", "        if not await self._outbox.remove(position.mark):\n", "        if False:\n"
+            ),
+            Edit(
+                "stream/relay.py", "        if position is not None and (head.announced", "        if False and (head"
+            ),
+        ),
+        (SIMULATOR, REPAIR),
+    ),
+    Mutation(
+        "numbers-of-the-fold",
+        "After a repair crossings are numbered as the fold counts them, not on from what was announced.",
+        (
+            Edit(
+                "core/engine.py",
+                "            members[name] = [told + 1, since]\n",
+                "            told = number - 1\n            members[name] = [told + 1, since]\n",
+            ),
+        ),
+        (SIMULATOR, REPAIR),
+    ),
+    Mutation(
+        "repair-without-target",
+        "A repair ends as soon as nothing waits, however far behind what was announced the shard still is.",
+        (
+            Edit(
+                "repair.py", "        return all(self.reached(topic)", "        return True or all(self.reached(topic)"
+            ),
+        ),
+        (SIMULATOR, REPAIR),
+    ),
+    Mutation(
+        "origins-forgotten",
+        "A shard does not remember which strays it has folded.",
+        (
+            Edit(
+                "updater.py",
+                "        if origin.offset <= batch.origins.get(name, self._origins.get(name, -1)):\n",
+                "        if False:\n",
+            ),
+        ),
+        (SIMULATOR, STRAYS),
+    ),
+    Mutation(
+        "holes-are-losses",
+        "A hole before a slice's first record (a marker, aborted records) is taken for lost records.",
+        (Edit("stream/slices.py", "if piece.begin > expected:", "if piece.records[0].offset > expected:"),),
+        (SIMULATOR, WORKER),
+    ),
+    Mutation(
+        "read-uncommitted",
+        "Records of aborted transactions are folded.",
+        (Edit("stream/transport.py", 'isolation_level="read_committed"', 'isolation_level="read_uncommitted"'),),
+        (WORKER,),
+    ),
+    Mutation(
+        "ids-forgotten",
+        "Event ids are not remembered: a producer's retry counts twice.",
+        (Edit("core/engine.py", "        if self._remembers(profile, hashed, arrival):\n", "        if False:\n"),),
+        (SIMULATOR, STRAYS),
+    ),
+    Mutation(
+        "timers-outside-the-commit",
+        "Timers are written by a command of their own, before the commit and whether or not it is refused.",
+        (
+            Edit(
+                "store/shard_store.py",
+                "        command = commit_command(SCRIPT_SHA, self.keys, commit, self._timers_page_max)\n",
+                "        for write in commit.profiles:\n"
+                "            if write.due_changed and write.due is None:\n"
+                '                self._pipeline.send("ZREM", self.keys.timers, write.customer_id)\n'
+                "            elif write.due_changed and write.due is not None:\n"
+                '                self._pipeline.send("ZADD", self.keys.timers, write.due, write.customer_id)\n'
+                "            write.due_changed = False\n"
+                "        command = commit_command(SCRIPT_SHA, self.keys, commit, self._timers_page_max)\n",
+            ),
+        ),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "cache-kept",
+        "Profiles in the cache outlive the updater that is dropped after a conflict or a lost reply.",
+        (
+            Edit(
+                "updater.py",
+                "self._cache: OrderedDict[str, Profile] = OrderedDict()",
+                "self._cache: OrderedDict[str, Profile] = _KEPT.setdefault((id(engine), shard), OrderedDict())",
+            ),
+            Edit("updater.py", "CLOCK_START_MS = -(1 << 62)\n", "CLOCK_START_MS = -(1 << 62)\n_KEPT: dict = {}\n"),
+        ),
+        (SIMULATOR, WORKER),
+    ),
+    Mutation(
+        "removed-before-announced",
+        "The outbox is emptied before the transaction that announces is committed.",
+        (
+            Edit(
+                "stream/relay.py",
+                "            position, changes = await self._announcer.announce(self._generation, commits)  # 5\n",
+                "            head = commits[-1].head\n"
+                "            early = AnnouncedPosition(self._generation, head.sequence, head.commit)\n"
+                "            await self._remove(early)\n"
+                "            position, changes = await self._announcer.announce(self._generation, commits)  # 5\n",
+            ),
+        ),
+        (SIMULATOR, EMITTER),
+    ),
+    Mutation(
+        "conflict-ignored",
+        "A refused commit is taken for a written one.",
+        (Edit("updater.py", '            if reply.status != "done":\n', "            if False:\n"),),
+        (SIMULATOR,),
+    ),
+)
