@@ -117,6 +117,32 @@ def test_an_inbox_merges_topics_by_timestamp_and_waits_for_none() -> None:
     assert [r and r.timestamp for r in taken] == [10, 20, 30, None]
 
 
+def test_an_inbox_gives_nothing_from_its_limits_on_until_they_are_lifted() -> None:
+    inbox = Inbox({"browsing": 3, "support": 0}, {"browsing": 5, "support": 0, "purchases": 0})
+    inbox.put(Slice("browsing", 0, 3, [record(3), record(4), record(6, 9)]))
+    inbox.put(Slice("browsing", 0, 7, [record(7, 10)]))
+    late = record(0, 5)
+    late.topic = "support"
+    inbox.put(Slice("support", 0, 0, [late]))
+    assert [r and r.offset for r in (inbox.take(), inbox.take(), inbox.take())] == [3, 4, None]
+    assert inbox.positions == {"browsing": 5, "support": 0}
+    assert inbox.short_of() == [] and inbox.waiting_bytes("browsing") > 0
+    inbox.lift()
+    taken = [inbox.take() for _ in range(4)]
+    assert [r and (r.topic, r.offset) for r in taken] == [("support", 0), ("browsing", 6), ("browsing", 7), None]
+    assert inbox.waiting_bytes("browsing") == inbox.waiting_bytes("support") == 0
+
+
+def test_an_inbox_names_the_topics_that_have_not_reached_their_limit() -> None:
+    inbox = Inbox({"browsing": 0, "support": 2}, {"browsing": 2, "support": 2})
+    assert inbox.short_of() == ["browsing"]
+    inbox.put(Slice("browsing", 0, 0, [record(0)]))
+    inbox.take()
+    assert inbox.short_of() == ["browsing"]  # the record before the limit may be a hole, or yet to come
+    inbox.put(Slice("browsing", 0, 1, [record(3)]))
+    assert inbox.short_of() == []
+
+
 def test_what_did_not_fit_is_no_longer_said_once_its_tiles_are_gone() -> None:
     text = "[traits]\nby_device = \"count(browsing, by=device, over='15m')\"\n"
     engine = Engine(parse_definitions(text), keys_max=1)

@@ -89,8 +89,9 @@ class Inbox:
         return record
 
     def short_of(self) -> list[str]:
-        """The topics of which records below their limit may still come."""
-        return [t for t, limit in self._limits.items() if self.positions[t] < limit and t not in self._beyond]
+        """The topics read here of which records below their limit may still come."""
+        at, beyond = self.positions, self._beyond
+        return [t for t, limit in self._limits.items() if at.get(t, limit) < limit and t not in beyond]
 
     def lift(self) -> None:
         """Takes the limits away."""
