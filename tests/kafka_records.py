@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from tests.oracle import shard_of
 
@@ -134,5 +134,15 @@ async def remove_topics(kafka: str, topics: Sequence[str] = EVENT_TOPICS) -> Non
         async with asyncio.timeout(_WAIT_S):
             while present & set(await admin.list_topics()):  # noqa: ASYNC110  the broker does not tell
                 await asyncio.sleep(0.1)
+    finally:
+        await admin.close()
+
+
+async def cut_log(kafka: str, topic: str, partition: int, begin: int) -> None:
+    """Removes the records of a partition below `begin`, as retention does."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(begin)})
     finally:
         await admin.close()

@@ -71,19 +71,15 @@ async def begin(store: ShardStore, head: Head, announced: AnnouncedPosition | No
     return head
 
 
-def first_positions(
-    shard: int, announced: AnnouncedPosition | None, head: Head, begins: Mapping[str, int]
-) -> dict[str, int]:
-    """Where each topic is read on: at the head's position, or else at the beginning of its log.
+def first_positions(shard: int, head: Head, began: Mapping[str, int], begins: Mapping[str, int]) -> dict[str, int]:
+    """Where each topic is read on: at the head's position, or else where it was read from once (`began`), or else at
+    the beginning of its log (`begins`).
 
     Raises LogMismatch where records that were folded once would be needed again and are gone.
     """
     positions = {}
     for topic, begin in begins.items():
-        position = head.positions.get(topic)
-        if position is None:
-            was_read = announced is not None and topic in announced.positions
-            position = announced.starts.get(topic, 0) if announced is not None and was_read else begin
+        position = head.positions.get(topic, began.get(topic, begin))
         if position < begin:
             raise LogMismatch(
                 f"topic {topic}, partition {shard}: the next record to fold is {position}, but the log begins at "

@@ -61,13 +61,15 @@ class Tools:
 
 
 class Shard:
-    """Keeps one shard going. `failure` is set once it stands still for good."""
+    """Keeps one shard going. `failure` is set once it stands still for good; `starts` has the offset from which a topic
+    was first read, where that was not 0."""
 
     def __init__(
         self, number: int, topics: list[str], keys: ShardKeys, consumer: Any, tools: Tools, wall_clock: bool
     ) -> None:
         self.number = number
         self.failure: ProfilestreamError | None = None
+        self.starts: Mapping[str, int] = {}
         self._topics = topics
         self._keys = keys
         self._consumer = consumer
@@ -208,7 +210,12 @@ class Shard:
         begins = await self._consumer.begin_offsets(partitions.values())
         ends = await self._consumer.end_offsets(partitions.values())
         target = repair.target if repair is not None else None
-        positions = first_positions(self.number, target, head, {t: begins[tp] for t, tp in partitions.items()})
+        began = {} if target is None else {topic: target.starts.get(topic, 0) for topic in target.positions}
+        unknown = [tp for t, tp in partitions.items() if t not in head.positions and t not in began and begins[tp]]
+        if unknown:
+            # A topic that is new here, or a Redis that has lost everything before anything was announced.
+            began |= {tp.topic: first for tp, first in (await self._consumer.first_offsets(unknown)).items()}
+        positions = first_positions(self.number, head, began, {t: begins[tp] for t, tp in partitions.items()})
         for topic, tp in partitions.items():
             needed = max(positions[topic], target.positions.get(topic, 0) if target is not None else 0)
             if needed > ends[tp]:
@@ -216,8 +223,8 @@ class Shard:
                     f"topic {topic}, partition {self.number}: records up to {needed} were folded, but the log "
                     f"ends at {ends[tp]}; the topic was made anew or truncated. Restore it, or use another namespace"
                 )
-        starts = {t: p for t, p in positions.items() if p and t not in head.positions} | head.starts
-        return positions, starts if starts != head.starts else None
+        self.starts = {t: p for t, p in positions.items() if p and t not in head.positions} | head.starts
+        return positions, self.starts if self.starts != head.starts else None
 
     # Slices
 

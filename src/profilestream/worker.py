@@ -125,9 +125,12 @@ class Worker:
             try:
                 await self._supervise(ends if until_caught_up else None)
             finally:
-                self._forwarder.end()
-                await self._release(set(self._shards))
-                await self._app.stop()
+                try:
+                    await self._app.consumer.force_commit()
+                    self._forwarder.end()
+                    await self._release(set(self._shards))
+                finally:
+                    await self._app.stop()  # its thread would else keep the process alive
         if self._failed is not None:
             raise self._failed
 
@@ -233,14 +236,14 @@ class Worker:
             except Gap as gap:
                 await shard.seek_again(gap)
 
-    def committed(self) -> Mapping[TP, int]:
-        """The positions for Kafka's committed offsets, which only dashboards read (and the forwarder)."""
+    def committed(self) -> Mapping[TP, tuple[int, int]]:
+        """The positions for Kafka's committed offsets, for dashboards and the forwarder, and where reading began."""
         found = {
-            TP(topic, number): offset
+            TP(topic, number): (offset, shard.starts.get(topic, 0))
             for number, shard in self._shards.items()
             for topic, offset in shard.positions().items()
         }
-        return {**found, **self._forwarder.committed()}
+        return found | {tp: (offset, 0) for tp, offset in self._forwarder.committed().items()}
 
     def out_of_range(self, partitions: Iterable[TP]) -> None:
         """The shards of these partitions look at their positions anew."""

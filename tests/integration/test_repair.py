@@ -16,7 +16,7 @@ from tests import cdnow
 from tests.comparison import compare, expect, read_changes, read_profiles
 from tests.integration.store_server import RedisProcess
 from tests.integration.test_worker import running, wait_until
-from tests.kafka_records import properly, read_arrivals, remove_topics, send
+from tests.kafka_records import cut_log, properly, read_arrivals, remove_topics, send
 
 SHARDS = 4
 CUSTOMERS = 40
@@ -215,3 +215,39 @@ def changes_by_pair(kafka: str, topic: str) -> dict[tuple[str, str], list[dict[s
         data = json.loads(record.value)["data"]
         found[data["customer_id"], data["segment"]].append(data)
     return found
+
+
+COUNTS = """
+[traits]
+orders = "count(purchase)"
+"""
+SEGMENT = """
+[segments.buyer]
+enter = "orders >= 1"
+"""
+
+
+@pytest.mark.parametrize("announcing", [True, False], ids=["announced", "nothing was announced"])
+def test_a_redis_lost_whole_is_rebuilt_where_the_log_reaches_back_and_else_the_missing_range_is_named(
+    announcing: bool, server: Restorable, servers: Any, cli: Any, namespace: str, workdir: Path
+) -> None:
+    asyncio.run(remove_topics(servers.kafka))
+    (workdir / "definitions.toml").write_text(COUNTS + SEGMENT * announcing)
+    # The log of one shard does not begin at 0 when it is first read: that is no loss.
+    cli("init", "definitions.toml", "--shards", "1")
+    events = [{"event_id": f"e{n}", "customer_id": f"c{n % 5}", "occurred_at": n, "amount_minor": 1} for n in range(60)]
+    asyncio.run(send(servers.kafka, [properly("purchases", event, 1) for event in events[:30]]))
+    asyncio.run(cut_log(servers.kafka, "purchases", 0, 10))
+    assert "20 events" in catch_up(cli)
+    server.lose_everything()
+    asyncio.run(send(servers.kafka, [properly("purchases", event, 1) for event in events[30:]]))
+    assert "50 events" in catch_up(cli)
+    assert sum(int(p.fields["orders"]) for p in read_profiles(server.url, namespace).profiles.values()) == 50
+
+    asyncio.run(cut_log(servers.kafka, "purchases", 0, 40))
+    assert "0 events" in catch_up(cli)  # everything was folded before it was removed
+    server.lose_everything()
+    said = cli("worker", "--clock", "event", "--until-caught-up", expect=1).stderr
+    assert "topic purchases, partition 0: the next record to fold is 10, but the log begins at 40" in said
+    assert "records 10 to 39 were removed" in said and "Restore a newer dump of Redis" in said
+    assert "Traceback" not in said

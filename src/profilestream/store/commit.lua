@@ -171,8 +171,12 @@ if silent then
 elseif changes > 0 then
   local clock_now = clock ~= '' and clock or present[3] or 'null'
   local positions_now = positions ~= '' and positions or present[4] or '{}'
+  local starts_now = present[5]
+  for i = FIXED + 1, FIXED + heads, 2 do
+    if ARGV[i] == 'starts' then starts_now = ARGV[i + 1] end
+  end
   local head = '{"commit":"' .. commit .. '","sequence":' .. sequence .. ',"clock":' .. clock_now
-    .. ',"positions":' .. positions_now .. (present[5] and ',"starts":' .. present[5] or '') .. '}'
+    .. ',"positions":' .. positions_now .. (starts_now and ',"starts":' .. starts_now or '') .. '}'
   at = changes_at
   for i = 1, changes do
     local entry = {sequence .. '-' .. i, 'customer', ARGV[at], 'segment', ARGV[at + 1], 'crossing', ARGV[at + 2],

@@ -14,7 +14,8 @@ from typing import Any, Protocol, cast
 
 import aiokafka
 import faust
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, server_list
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.transport.drivers.aiokafka import Transport as FaustTransport
@@ -25,6 +26,8 @@ from profilestream.stream.slices import Slice
 
 FETCH_BYTES_MAX = 1024 * 1024
 IDLE_S = 0.005
+NOTE = "read from "
+"""Before the offset from which a partition was first read, in a committed offset's metadata."""
 
 
 class Places(Protocol):
@@ -33,8 +36,8 @@ class Places(Protocol):
     async def begin(self, assignment: set[TP]) -> None:
         """Takes over an assignment. Whoever works on a partition then seeks to where it goes on."""
 
-    def committed(self) -> Mapping[TP, int]:
-        """The next offsets that are safely past."""
+    def committed(self) -> Mapping[TP, tuple[int, int]]:
+        """Of each partition the next offset that is safely past, and the one from which it was first read."""
 
     def out_of_range(self, partitions: Iterable[TP]) -> None:
         """The log has nothing at the place where these partitions were to be read on."""
@@ -136,14 +139,26 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
                 found[tp] = state.position
         return found
 
-    async def committed_offsets(self, partitions: list[TP]) -> dict[TP, int]:
-        found: dict[TP, int] = await self.call_thread(self._committed, partitions)
+    async def committed(self, partitions: list[TP]) -> dict[TP, OffsetAndMetadata]:
+        """What the group has committed of partitions, with the notes."""
+        found: dict[TP, OffsetAndMetadata] = await self.call_thread(self._committed, partitions)
         return found
 
-    async def _committed(self, partitions: list[TP]) -> dict[TP, int]:
-        consumer = self._ensure_consumer()
-        found = {tp: await consumer.committed(tp) for tp in partitions}
-        return {tp: offset for tp, offset in found.items() if offset is not None}
+    async def _committed(self, partitions: list[TP]) -> dict[TP, OffsetAndMetadata]:
+        # The consumer's own `committed` asks the same, and leaves the notes out.
+        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(partitions)
+        return {TP(tp.topic, tp.partition): one for tp, one in found.items() if one.offset >= 0}
+
+    async def _commit(self, offsets: Mapping[TP, OffsetAndMetadata]) -> bool:
+        """Commits for dashboards, for the forwarder, and the notes; what fails is committed the next time."""
+        assigned = self.assignment()
+        try:
+            await self._ensure_consumer().commit(
+                {aiokafka.TopicPartition(*tp): one for tp, one in offsets.items() if tp in assigned}
+            )
+        except (KafkaError, IllegalStateError):
+            return False
+        return True
 
     async def end_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The end of each partition as a reader of committed records sees it."""
@@ -199,7 +214,12 @@ class SliceConsumer(FaustConsumer):  # type: ignore[misc]
 
     async def committed_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The group's committed offset of each partition that has one."""
-        return await self._thread.committed_offsets(list(partitions))
+        return {tp: one.offset for tp, one in (await self._thread.committed(list(partitions))).items()}
+
+    async def first_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """From which offset on the group has read each partition, where it has read it before and noted that."""
+        found = await self._thread.committed(list(partitions))
+        return {tp: int(first) for tp, one in found.items() if (first := one.metadata.removeprefix(NOTE)).isdigit()}
 
     async def end_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The end of each partition's log."""
@@ -225,7 +245,11 @@ class SliceConsumer(FaustConsumer):  # type: ignore[misc]
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         assigned = self.assignment()
-        offsets = {tp: offset for tp, offset in self.places.committed().items() if tp in assigned}
+        offsets = {
+            tp: OffsetAndMetadata(offset, f"{NOTE}{first}")
+            for tp, (offset, first) in self.places.committed().items()
+            if tp in assigned
+        }
         return bool(await self._thread.commit(offsets)) if offsets else False
 
 
