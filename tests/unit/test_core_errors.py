@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from profilestream.core.problems import DefinitionsError
-from profilestream.wire.definitions import parse_definitions
+from profilestream.wire.definitions import parse_definitions, read_definitions
 
 HEAD = """\
 [streams]
@@ -164,3 +166,55 @@ entr = "b > 1"
 def test_a_mistake_behind_spaces_or_letters_of_two_bytes_is_found_at_its_character() -> None:
     assert problems('[traits]\na = "   unknown"\n')[0].startswith("d.toml:2:9: unknown trait")
     assert problems("[traits]\na = \"has('é') and unknown\"\n")[0].startswith("d.toml:2:19: unknown trait")
+
+
+def test_each_part_of_an_expression_tells_its_own_mistake() -> None:
+    found = problems(
+        """\
+[traits]
+a = "foo + bar * count(purch) - hour(zog)"
+[segments.s]
+enter = "a > 1 and count(purchase) and (b or count(browsing[kid == 1 and cat == 2]) > 5)"
+"""
+    )
+    assert [line.split(";")[0] for line in found] == [
+        "d.toml:2:6: unknown trait `foo`",
+        "d.toml:2:12: unknown trait `bar`",
+        "d.toml:2:24: unknown stream `purch`",
+        "d.toml:2:38: unknown trait `zog`",
+        "d.toml:4:20: `and` joins conditions, but `count(purchase)` is a number",
+        "d.toml:4:41: unknown trait `b`",
+        "d.toml:4:61: `browsing` has no field `kid`",
+        "d.toml:4:74: `browsing` has no field `cat`",
+    ]
+
+
+def test_what_is_too_large_is_said_once() -> None:
+    many, more = " + ".join(["count(purchase)"] * 40), " and ".join(["x > 1"] * 500)
+    (line,) = problems(f'[traits]\nx = "{many}"\n[segments.s]\nenter = "{more}"\n')
+    assert "has more than 5,000 parts" in line
+
+
+def test_an_expression_of_several_lines_is_told_to_stand_in_brackets() -> None:
+    text = '[segments.s]\nenter = """{}count(purchase) > 1\n  and count(browsing) > 2{}"""\n'
+    (line,) = problems(text.format("", ""))
+    assert line.startswith("d.toml:3:2: not an expression: on several lines it stands in brackets")
+    assert parse_definitions(text.format("(", ")")).segments[0].name == "s"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("tests = 1\n", "d.toml:1:9: `tests` must be a list of tables, each begun with [[tests]]"),
+        ("[traits]\na = " + "[" * 5_000, "d.toml: not TOML: lists or tables are nested too deeply"),
+        ('[traits]\na = "count(purchase) + 1e999"\n', "d.toml:2:24: a number beyond what a float holds"),
+    ],
+)
+def test_odd_shapes_are_told_in_words_of_the_file(text: str, line: str) -> None:
+    assert problems(text)[0].startswith(line)
+
+
+def test_a_file_that_begins_with_a_mark_of_its_encoding_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "d.toml"
+    path.write_text("[traits]\na = 'count(purchase)'\n", encoding="utf-8-sig")
+    assert [t.name for t in read_definitions(path).traits] == ["a"]

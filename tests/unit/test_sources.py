@@ -267,3 +267,34 @@ def test_mistakes_of_sources_are_told_with_what_would_be_right(text: str, messag
         parse_definitions(text, "f.toml")
     assert message in str(found.value)
     assert all(problem.line for problem in found.value.problems)
+
+
+def test_each_field_of_a_map_tells_its_own_mistake_at_its_line() -> None:
+    text = """\
+[sources.a]
+topic = "t"
+type = "purchase"
+[sources.a.map]
+event_id = 5
+customer_id = { path = "a", pth = "b" }
+occured_at = "at"
+amount_minor = false
+items = { path = "i", each = { size = "s", quantity = { path = "q", unit = "s" } } }
+"""
+    with pytest.raises(DefinitionsError) as found:
+        parse_definitions(text, "f.toml")
+    assert [(p.line, p.message.split("`")[1]) for p in found.value.problems] == [
+        (5, "event_id"),
+        (6, "customer_id"),
+        (7, "occured_at"),
+        (8, "amount_minor"),
+        (9, "items.quantity"),
+        (9, "items"),
+    ]
+
+
+def test_a_text_that_is_no_amount_is_told_what_one_looks_like() -> None:
+    found = decode('amount_minor = { path = "total", decimals = 2 }', RECORD | {"total": "1,00"})
+    assert isinstance(found, Rejection) and found.reason == "wrong_type"
+    assert found.detail.startswith('total (amount_minor): expected an amount such as 12.5 or "12.50"')
+    assert "1,00" not in found.detail

@@ -158,3 +158,10 @@ def test_mistakes_are_told_with_what_would_be_right(text: str, message: str) -> 
         parse_definitions(text, "f.toml")
     assert message in str(found.value)
     assert len(found.value.problems) == 1
+
+
+def test_rates_are_looked_at_though_the_currency_is_wrong() -> None:
+    with pytest.raises(DefinitionsError) as found:
+        parse_definitions('[settings]\ncurrency = "EURO"\nrates = { USD = "x" }\n', "f.toml")
+    assert ["EURO" in p.message for p in found.value.problems] == [True, True]
+    assert "`USD`: a rate says" in str(found.value)

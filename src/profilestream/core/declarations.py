@@ -26,7 +26,7 @@ from profilestream.core.events import (
 )
 from profilestream.core.money import CURRENCY, RATE, Money
 from profilestream.core.problems import suggestion
-from profilestream.core.sources import CLOUDEVENTS, TOPIC, Source, read_mapping
+from profilestream.core.sources import CLOUDEVENTS, TOPIC, MapError, Source, read_mapping
 from profilestream.core.vocabulary import RESERVED
 
 Tell = Callable[[tuple[str, ...], str], None]
@@ -122,7 +122,6 @@ def read_money(settings: Mapping[str, Any], tell: Tell) -> Money | None:
         return None
     if not CURRENCY.match(currency):
         tell(("settings", "currency"), f"`{currency}` is no currency; write its ISO 4217 code, such as EUR")
-        return None
     if len(rates) > RATES_MAX:
         tell(("settings", "rates"), f"{len(rates):,} rates; at most {RATES_MAX}")
         return None
@@ -188,9 +187,10 @@ def _source(name: str, table: Mapping[str, Any], types: Mapping[str, EventType],
         return Source(name, topic, type_name)
     try:
         mapping = read_mapping(types[type_name], table.get("map") or {}, envelope)
-    except ValueError as error:
-        field = re.match(r"`([^`.]+)", str(error))
-        tell((*path, "map", field[1]) if field else (*path, "map"), str(error))
+    except MapError as error:
+        for message in error.messages:
+            field = re.match(r"`([^`.]+)", message)
+            tell((*path, "map", field[1]) if field else (*path, "map"), message)
         return None
     return Source(name, topic, type_name, mapping)
 

@@ -139,6 +139,10 @@ class _Reader:
             at, start = at + line, (column + 1 if line else start + column)
         self.problems.append(Problem(at, start, message))
 
+    def _mistaken(self, path: tuple[str, ...], error: ExpressionError) -> None:
+        for one in error.all:
+            self.problem(path, one.message, one.line, one.column)
+
     def timezone(self) -> str:
         name: str = (self.tables.get("settings") or {}).get("timezone") or "UTC"
         try:
@@ -170,7 +174,7 @@ class _Reader:
             try:
                 self.parser.streams[name] = self.parser.stream(text)
             except ExpressionError as error:
-                self.problem(path, error.message, error.line, error.column)
+                self._mistaken(path, error)
                 # Any stand-in will do: what reads the stream is still checked for its own mistakes.
                 self.parser.streams[name] = x.Stream(tuple(self.types))
 
@@ -204,7 +208,7 @@ class _Reader:
             self.nodes[name] = self.parser.trait(self.texts[name])
         except ExpressionError as error:
             self.nodes[name] = None
-            self.problem(("traits", name), error.message, error.line, error.column)
+            self._mistaken(("traits", name), error)
         finally:
             self.parser.resume(suspended)
             self.open.pop()
@@ -242,7 +246,7 @@ class _Reader:
             node = self.parser.condition(text)
             return node, linear.normalise(node)
         except ExpressionError as error:
-            self.problem(path, error.message, error.line, error.column)
+            self._mistaken(path, error)
             return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from profilestream.core import expressions as x
@@ -18,7 +18,7 @@ from profilestream.core.aggregates import AGGREGATES
 from profilestream.core.events import COMMON, FACTS, EventType, Field
 from profilestream.core.expressions import DAY_MS, Kind, Node
 from profilestream.core.functions import FUNCTIONS
-from profilestream.core.problems import ExpressionError, fail, short, suggestion
+from profilestream.core.problems import ExpressionError, TooLarge, fail, short, suggestion
 from profilestream.core.vocabulary import (
     DEPTH_MAX,
     INTEGER_BITS_MAX,
@@ -99,10 +99,14 @@ class Grammar:
         try:
             return read(ast.parse(text.strip(), mode="eval").body)
         except ExpressionError as error:
-            raise _placed(text, error.message, error.line, _characters(text, error.line, error.column)) from None
+            first, *others = [_placed(text, e.message, e.line, _characters(text, e.line, e.column)) for e in error.all]
+            first.others = tuple(others)
+            raise first from None
         except SyntaxError as error:
             line, column = (error.lineno or 1) - 1, (error.offset or 1) - 1
             what = next((hint for form, hint in _FOREIGN.items() if form.search(text)), error.msg)
+            if "\n" in text.strip() and _is_expression(f"(\n{text}\n)"):
+                what = "on several lines it stands in brackets, ( before the first and ) after the last"
             raise _placed(text, f"not an expression: {what}", line, max(column, 0)) from None
         except (RecursionError, MemoryError):
             raise ExpressionError("nested too deeply; use traits for its parts") from None
@@ -126,7 +130,7 @@ class Grammar:
         self._depth += 1
         self._grow(tree, 1)
         if self._depth > DEPTH_MAX:
-            fail(tree, "nested too deeply; use traits for its parts")
+            raise TooLarge("nested too deeply; use traits for its parts", tree.lineno - 1, tree.col_offset)
         try:
             return self._fold(self._dispatch(tree))
         finally:
@@ -135,7 +139,24 @@ class Grammar:
     def _grow(self, tree: ast.expr, nodes: int) -> None:
         self._nodes += nodes
         if self._nodes > NODES_MAX:
-            fail(tree, f"with the traits that it names it has more than {NODES_MAX:,} parts; make it smaller")
+            what = f"with the traits that it names it has more than {NODES_MAX:,} parts; make it smaller"
+            raise TooLarge(what, tree.lineno - 1, tree.col_offset)
+
+    def _nodes_of(self, trees: Iterable[ast.expr], read: Callable[[ast.expr], Node] | None = None) -> list[Node]:
+        """The node of each part; the mistakes of all of them at once."""
+        found: list[Node] = []
+        errors: list[ExpressionError] = []
+        for tree in trees:
+            try:
+                found.append((read or self._node)(tree))
+            except TooLarge:
+                raise
+            except ExpressionError as error:
+                errors += error.all
+        if errors:
+            first, *others = errors
+            raise ExpressionError(first.message, first.line, first.column, tuple(others))
+        return found
 
     def _dispatch(self, tree: ast.expr) -> Node:
         match tree:
@@ -194,6 +215,8 @@ class Grammar:
             return x.Literal(value, "number")
         if value is None:
             fail(tree, "`None` is never needed: test for absence with has(x)")
+        if type(value) is float:
+            fail(tree, "a number beyond what a float holds; write a smaller one")
         fail(tree, f"`{short(tree)}` is not a constant of the language (numbers, strings, True, False)")
 
     def _list(self, tree: ast.List | ast.Tuple | ast.Set) -> Node:
@@ -276,7 +299,7 @@ class Grammar:
         op = _ARITHMETIC.get(type(tree.op))
         if op is None:
             fail(tree, "arithmetic is + - * / only")
-        left, right = self._node(tree.left), self._node(tree.right)
+        left, right = self._nodes_of((tree.left, tree.right))
         for side, node in ((tree.left, left), (tree.right, right)):
             if node.kind not in NUMERIC and node.kind != "json":
                 fail(side, f"arithmetic is on numbers, times and durations, but `{short(side)}` is {A[node.kind]}")
@@ -302,7 +325,7 @@ class Grammar:
 
     def _comparison(self, tree: ast.Compare) -> Node:
         sides = [tree.left, *tree.comparators]
-        nodes = [self._node(side) for side in sides]
+        nodes = self._nodes_of(sides)
         parts: list[Node] = []
         for i, op in enumerate(tree.ops):
             parts.append(self._compare(tree, op, sides[i], nodes[i], sides[i + 1], nodes[i + 1]))
@@ -336,13 +359,14 @@ class Grammar:
             fail(tree, "a condition must be linear in time: compare since(t) with a duration")
 
     def _logic(self, tree: ast.BoolOp) -> Node:
-        nodes = []
         word = "and" if isinstance(tree.op, ast.And) else "or"
-        for value in tree.values:
+
+        def condition(value: ast.expr) -> Node:
             node = self._node(value)
             self.need(value, node, ("boolean",), f"`{word}` joins conditions")
-            nodes.append(node)
-        return x.Logic(word, tuple(nodes))
+            return node
+
+        return x.Logic(word, tuple(self._nodes_of(tree.values, condition)))
 
     def _subscript(self, tree: ast.Subscript) -> Node:
         named = isinstance(tree.value, ast.Name) and tree.value.id in self.trait_names
@@ -383,7 +407,7 @@ class Grammar:
         usage, least, most = USAGE[name]
         if not least <= len(tree.args) <= most:
             fail(tree, f"{name}() is written {usage}")
-        nodes = tuple(self._node(argument) for argument in tree.args)
+        nodes = tuple(self._nodes_of(tree.args))
         if name not in ("since", "days_since"):
             for argument, node in zip(tree.args, nodes, strict=True):
                 if x.uses_clock(node):
@@ -409,6 +433,14 @@ def _characters(text: str, line: int, column_bytes: int) -> int:
     lines = text.strip().split("\n")
     start = lines[line].encode()[:column_bytes] if line < len(lines) else b""
     return len(start.decode(errors="ignore"))
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _placed(text: str, message: str, line: int, column: int) -> ExpressionError:

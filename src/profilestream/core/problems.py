@@ -34,13 +34,26 @@ class DefinitionsError(ProfilestreamError):
 
 
 class ExpressionError(Exception):
-    """A problem inside one expression: 0-based offset of the line and column within its text."""
+    """A problem inside one expression: 0-based offset of the line and column within its text.
 
-    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
+    `others` are those of parts beside it, each on its own.
+    """
+
+    def __init__(self, message: str, line: int = 0, column: int = 0, others: tuple[ExpressionError, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.line = line
         self.column = column
+        self.others = others
+
+    @property
+    def all(self) -> tuple[ExpressionError, ...]:
+        """This one and those beside it."""
+        return self, *self.others
+
+
+class TooLarge(ExpressionError):
+    """A text that is beyond a limit: whatever part is read next would be so too, so it is said once."""
 
 
 def fail(at: ast.AST, message: str) -> NoReturn:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -82,25 +82,41 @@ class Source:
     mapping: Mapping[str, Where] | None = None
 
 
+class MapError(ValueError):
+    """What is wrong with a map: a sentence for each field, which names it."""
+
+    def __init__(self, messages: Iterable[str]) -> None:
+        self.messages = tuple(messages)
+        super().__init__("\n".join(self.messages))
+
+
 def read_mapping(event_type: EventType, table: Mapping[str, Any], envelope: str | None) -> dict[str, Where]:
     """Where each field of a type is found, by the file's `map` and `envelope`.
 
-    Raises ValueError with a sentence that names the field, what is wrong and what would be right.
+    Raises MapError: which fields, what is wrong and what would be right.
     """
     found: dict[str, Where] = {}
+    wrong: list[str] = []
     for name, said in table.items():
         if name not in event_type.by_name:
-            raise ValueError(
-                f"`{name}` is no field of `{event_type.name}`{suggestion(name, event_type.by_name)}; "
-                'a map says which of the topic\'s fields each of ours is: ours = "theirs"'
+            wrong.append(
+                f"`{name}` is no field of `{event_type.name}`; a map says which of the topic's fields each of ours is: "
+                f'ours = "theirs"{suggestion(name, event_type.by_name)}'
             )
-        found[name] = _where(event_type.by_name[name], said, name)
+            continue
+        try:
+            found[name] = _where(event_type.by_name[name], said, name)
+        except MapError as error:
+            wrong += error.messages
+        except ValueError as error:
+            wrong.append(str(error))
     for name, declared in event_type.by_name.items():
         if name not in found:
             found[name] = Where(_ENVELOPE.get(name, ("data", name)) if envelope == CLOUDEVENTS else (name,))
-        where = found[name]
-        if declared.required and not where.gives:
-            raise ValueError(f"`{name}` is required: say where it is found, or give it a constant {{ value = ... }}")
+        if declared.required and not found[name].gives:
+            wrong.append(f"`{name}` is required: say where it is found, or give it a constant {{ value = ... }}")
+    if wrong:
+        raise MapError(wrong)
     return {name: found[name] for name in event_type.by_name}
 
 
@@ -204,16 +220,24 @@ def _each(declared: Field, table: Any, label: str) -> Mapping[str, Where]:
         members = {f.name: f for f in declared.record}
     else:
         raise ValueError(f"`{label}`: only a list of records, or an object, has `each`")
-    found = {}
+    found: dict[str, Where] = {}
+    wrong: list[str] = []
     for name, said in table.items():
         if name not in members:
-            raise ValueError(f"`{label}`: `{name}` is none of its fields{suggestion(name, members)}")
-        found[name] = _where(members[name], said, f"{label}.{name}")
+            wrong.append(f"`{label}`: `{name}` is none of its fields{suggestion(name, members)}")
+            continue
+        try:
+            found[name] = _where(members[name], said, f"{label}.{name}")
+        except ValueError as error:
+            wrong.append(str(error))
+            continue
         if declared.kind == "object" and (found[name].each or (not found[name].path and found[name].value is None)):
-            raise ValueError(f"`{label}.{name}`: give a path or a constant")
+            wrong.append(f"`{label}.{name}`: give a path or a constant")
     if declared.kind == "records":
         found |= {name: Where((name,)) for name in members if name not in found}
         for name, member in members.items():
             if member.required and not found[name].gives:
-                raise ValueError(f"`{label}.{name}` is required: say where it is found, or give it a constant")
+                wrong.append(f"`{label}.{name}` is required: say where it is found, or give it a constant")
+    if wrong:
+        raise MapError(wrong)
     return {name: found[name] for name in (members if declared.kind == "records" else table)}

@@ -65,22 +65,28 @@ def read_definitions(path: Path) -> Definitions:
 
     Raises UsageError when it cannot be read, DefinitionsError with every problem in it.
     """
+    return parse_definitions(text_of(path), str(path))
+
+
+def text_of(path: Path) -> str:
+    """A definitions file's text. Raises UsageError when it cannot be read, or is too large."""
     try:
         if path.stat().st_size > BYTES_MAX:
             raise UsageError(f"{path}: larger than {BYTES_MAX // 1024 // 1024} MiB; is it a definitions file?")
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark of the encoding
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not UTF-8 text; is it a definitions file?") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return parse_definitions(text, str(path))
 
 
 def parse_definitions(text: str, file: str = "definitions") -> Definitions:
     """The definitions in a text; `file` names it in problems. Raises DefinitionsError."""
     try:
         tables = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of too many digits
+    except RecursionError:
+        raise DefinitionsError(file, [Problem(0, 0, "not TOML: lists or tables are nested too deeply")]) from None
+    except ValueError as error:  # also a number of too many digits
         raise DefinitionsError(file, [_toml_problem(str(error))]) from None
     place = places(text)
     try:
@@ -160,6 +166,7 @@ _EXPECTED = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "string_too_short": "must not be empty",
+    "list_type": "must be a list of tables, each begun with [[tests]]",
 }
 
 

@@ -70,7 +70,7 @@ def _place_faults(field: Field, where: Where, record: Object, prefix: str, ours:
         if value is not None:
             yield from _value_faults(field, where, value, label)
         elif field.required:
-            yield Rejection("missing_field", f"{label}: required, {expected(field)}")
+            yield Rejection("missing_field", f"{label}: required, {_expected(field, where)}")
 
 
 def _value_faults(field: Field, where: Where, value: Any, label: str) -> Iterator[Rejection]:
@@ -85,6 +85,13 @@ def _value_faults(field: Field, where: Where, value: Any, label: str) -> Iterato
     try:
         found = value if convert is None else convert(value)
     except ConversionFault as fault:
-        yield Rejection(fault.reason, f"{label}: expected {expected(field)}")
+        yield Rejection(fault.reason, f"{label}: expected {_expected(field, where)}")
         return
     yield from field_faults(field, found, label)
+
+
+def _expected(field: Field, where: Where) -> str:
+    """What the value at the path must be: in their words where the map gives an amount in whole units."""
+    if where.decimals is None:
+        return expected(field)
+    return f'an amount such as 12.5 or "12.50", which is {expected(field)} in units of 1e-{where.decimals}'
