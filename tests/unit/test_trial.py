@@ -129,3 +129,18 @@ def test_a_line_of_no_type_is_told(text: bytes, reason: str) -> None:
 def test_an_unknown_topic_is_told_with_the_one_that_may_have_been_meant() -> None:
     with pytest.raises(UsageError, match="did you mean `reviews`"):
         Lines(trial(), "review_s", "x")
+
+
+def test_a_duplicate_of_a_later_time_lets_no_time_pass() -> None:
+    found = trial()
+    found.feed("purchase", purchase(1, 0, "a"), 1)
+    found.feed("purchase", purchase(2, 1, "b"), 2)
+    again = json.loads(purchase(2, 1, "b")) | {"occurred_at": 2 * DAY}
+    found.feed("purchase", json.dumps(again).encode(), 3)
+    assert (found.events, found.duplicates, found.clock) == (2, 1, DAY)
+    found = trial()
+    found.feed("purchase", purchase(1, 0, "a"), 1)
+    found.feed("purchase", purchase(2, 30, "b"), 2)
+    again = json.loads(purchase(2, 30, "b")) | {"occurred_at": 30 * DAY + 10}
+    found.feed("purchase", json.dumps(again).encode(), 3)
+    assert told(found) == [] and found.clock == 30 * DAY

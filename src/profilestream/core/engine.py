@@ -64,6 +64,10 @@ class _Judge:
     values: Read | None = None
 
 
+def _hash_of(event: Any, handler: Handler) -> bytes:
+    return blake2b(handler.salt + event.event_id.encode(), digest_size=8).digest()
+
+
 class Engine:
     """Definitions compiled. `ids_max` and `ids_ms_max` bound the remembered event ids, `keys_max` the keys of a map."""
 
@@ -133,7 +137,7 @@ class Engine:
 
         Whatever fell due at or before the clock happens first. `arrival` is the record's timestamp in ms.
         """
-        hashed = blake2b(handler.salt + event.event_id.encode(), digest_size=8).digest()
+        hashed = _hash_of(event, handler)
         if self._remembers(profile, hashed, arrival):
             return False
         if profile.due <= clock:
@@ -153,6 +157,10 @@ class Engine:
             self._settle(profile, suspects, clock, crossings, cause)
         self._set_due(profile)
         return True
+
+    def had(self, profile: Profile, event: Any, handler: Handler, arrival: int) -> bool:
+        """Whether the event is a duplicate, which `fold` would not fold; nothing changes."""
+        return self._counts(profile.ids, _hash_of(event, handler), arrival)
 
     def advance(self, profile: Profile, clock: int, crossings: list[Crossing]) -> None:
         """Lets time pass: every instant due at or before the clock happens, in order, at its own time."""

@@ -99,10 +99,11 @@ class Trial:
         clock = event.occurred_at if self.clock is None else max(self.clock, event.occurred_at)
         crossings: list[Crossing] = []
         handler = self._engine.handlers[type_name]
-        self._pass_time(clock)
-        if not self._engine.fold(profile, event, handler, clock, event.occurred_at, crossings, _Cause(line)):
-            self.duplicates += 1
+        if self._engine.had(profile, event, handler, event.occurred_at):
+            self.duplicates += 1  # no time passes by an event that is not folded
             return
+        self._pass_time(clock)
+        self._engine.fold(profile, event, handler, clock, event.occurred_at, crossings, _Cause(line))
         self.events += 1
         self.clock = clock
         self._profiles[customer_id] = profile
