@@ -83,7 +83,7 @@ def run(settings: Settings, *arguments: str) -> str:
 
     app = typer.Typer()
     data.register(app)
-    environment = {"PROFILESTREAM_DEAD_LETTERS_TOPIC": settings.dead_letters_topic, "COLUMNS": "160"}
+    environment = {"PROFILESTREAM_DEAD_LETTERS_TOPIC": settings.dead_letters_topic, "COLUMNS": "60"}
     result = CliRunner().invoke(
         app,
         ["dead-letters", "list", "--kafka", str(settings.kafka), *arguments],
@@ -106,6 +106,18 @@ async def test_the_table_names_places_and_sums_up_without_any_payload(settings: 
     assert "4 dead letters: 2 not_json, 2 bad_time" in text
     assert "the newest 3 are shown" in text
     assert "2026-01-31T09:30:00.009Z" in text
+
+
+async def test_without_a_terminal_each_dead_letter_is_one_line(settings: Settings) -> None:
+    lines = (await in_thread(settings)).splitlines()
+    assert lines[0].split() == ["time", "reason", "topic", "partition", "offset", "detail"]
+    assert [line.split()[1:5] for line in lines[1:5]] == [
+        ["not_json", "purchases", "0", "3"],
+        ["bad_time", "purchases", "0", "4"],
+        ["not_json", "purchases", "0", "5"],
+        ["bad_time", "browsing", "1", "9"],
+    ]
+    assert all(line.endswith("the value: expected a JSON object") for line in lines[1:5])
 
 
 async def test_json_is_a_list_of_objects(settings: Settings) -> None:

@@ -116,3 +116,9 @@ def _await(running: subprocess.Popen[str], text: str) -> None:
 def test_what_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be watched"):
         watching.run([tmp_path / "nothing.toml"], True, lambda: None)
+
+
+def test_help_names_what_is_run_and_counts_are_words_a_person_would_use(files: tuple[str, str]) -> None:
+    assert "Run the tests of a definitions file" in run("test", "--help").stdout
+    assert run("try", *files, "--count", "2").stdout.endswith("1 more customer; --customer shows one, --count more\n")
+    assert run("try", *files, "--count", "1").stdout.endswith("2 more customers; --customer shows one, --count more\n")

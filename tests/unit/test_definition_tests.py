@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from profilestream.core.problems import DefinitionsError
-from profilestream.operations.definition_tests import Outcome, read_tests, run_tests
+from profilestream.operations.definition_tests import Outcome, run_tests
+from profilestream.operations.definition_tests_reading import read_tests, read_with_tests
 from profilestream.wire.definitions import parse_definitions
 
 DEFINITIONS = """
@@ -116,3 +119,26 @@ def test_all_mistakes_of_all_tests_are_told_at_once() -> None:
     with pytest.raises(DefinitionsError) as found:
         read_tests(parse_definitions(text), "f.toml")
     assert [p.message.split(":")[0] for p in found.value.problems] == ["test `a`", "test 2", "test 2"]
+
+
+def test_mistakes_of_tests_are_told_beside_those_of_the_other_tables(tmp_path: Path) -> None:
+    path = tmp_path / "f.toml"
+    path.write_text(
+        """\
+[traits]
+orders = "cout(purchase)"
+[segments.regular]
+enter = "orders >= 3"
+[[tests]]
+name = "t"
+given = [ { type = "reviews", occurred_at = "2026-01-01T10:00:00Z" } ]
+at = "soon"
+expect = { traits = { orders = 1, order = 2 }, segments = ["regular"], change = [] }
+"""
+    )
+    with pytest.raises(DefinitionsError) as found:
+        read_with_tests(path)
+    lines = [p.line for p in found.value.problems]
+    assert lines == [2, 5, 5, 5]  # that the type is unknown is not said: it could be one that has a mistake
+    for message in ("unknown function `cout`", "`at` is a time", "no trait `order`", "unknown key `change`"):
+        assert message in str(found.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from profilestream.core.problems import DefinitionsError
-from profilestream.operations.definition_tests import read_tests
+from profilestream.operations.definition_tests_reading import read_tests
 from profilestream.wire.definitions import parse_definitions
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "mistakes.md").read_text("utf-8")

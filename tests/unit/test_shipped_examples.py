@@ -9,7 +9,8 @@ import pytest
 
 import profilestream
 from profilestream.operations import scaffold
-from profilestream.operations.definition_tests import read_tests, run_tests
+from profilestream.operations.definition_tests import run_tests
+from profilestream.operations.definition_tests_reading import read_tests
 from profilestream.operations.trial import Lines, Trial
 from profilestream.simulation import Plan, knowledge, simulate
 from profilestream.simulation.people import SEGMENT

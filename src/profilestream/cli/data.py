@@ -11,11 +11,10 @@ from typing import Annotated, BinaryIO
 
 import msgspec
 import typer
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from profilestream.cli import changes
+from profilestream.cli import changes, people
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.errors import UsageError
 from profilestream.operations import dead_letters as letters
@@ -23,7 +22,7 @@ from profilestream.operations import produce as producing
 
 LISTED_COUNT = 50
 
-dead_letters = typer.Typer(help="Records that were no events: see why, and try them again.", no_args_is_help=True)
+dead_letters = typer.Typer(help="Records that were no events, and why.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -53,9 +52,9 @@ def produce(
         try:
             asyncio.run(producing.produce(str(chosen.kafka), topic, source, name, check, rate, progress, _tell, done))
         except KeyboardInterrupt:
-            _tell(f"stopped: {_events(done.events)} sent to {topic}")
+            _tell(f"stopped: {people.counted(done.events, 'event')} sent to {topic}")
             raise
-    print(f"{_events(done.events)} to {topic} in {done.seconds:.1f} s")
+    print(f"{people.counted(done.events, 'event')} to {topic} in {done.seconds:.1f} s")
 
 
 @dead_letters.command("list")
@@ -84,26 +83,19 @@ def _show(found: letters.DeadLetters) -> None:
     if not found.total and not found.unreadable:
         print("no dead letters")
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("time", "reason", "detail", "topic", "partition", "offset"):
-        justify: JustifyMethod = "right" if title in ("partition", "offset") else "left"
-        table.add_column(title, justify=justify, overflow="fold", no_wrap=title == "time")
+    rows = people.table("time", "reason", "topic", "partition", "offset", "detail", right=("partition", "offset"))
     for letter in found.letters:
-        table.add_row(
-            letter.time, letter.reason, letter.detail, letter.topic, str(letter.partition), str(letter.offset)
-        )
-    console = Console(markup=False, highlight=False)
-    console.print(table)
+        place = (letter.topic, str(letter.partition), str(letter.offset))
+        rows.add_row(letter.time, letter.reason, *place, people.one_line(letter.detail))
+    out = people.console()
+    people.show(out, rows)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.by_reason.most_common())
-    console.print(f"\n{found.total:,} dead letters{'' if found.exact else ' (at most)'}: {reasons}")
+    total = people.counted(found.total, "dead letter")
+    out.print(f"\n{total}{'' if found.exact else ' (at most)'}: {reasons}")
     if found.unreadable:
-        console.print(f"{found.unreadable:,} records lack the headers of a dead letter")
+        out.print(f"without the headers of a dead letter: {people.counted(found.unreadable, 'record')}")
     if len(found.letters) < found.total:
-        console.print(f"the newest {len(found.letters):,} are shown; --count shows more")
-
-
-def _events(count: int) -> str:
-    return f"{count:,} event{'' if count == 1 else 's'}"
+        out.print(f"the newest {len(found.letters):,} are shown; --count shows more")
 
 
 def _tell(line: str) -> None:

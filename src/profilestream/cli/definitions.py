@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from profilestream.cli import schemas
+from profilestream.cli import people, schemas
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import UsageError
-from profilestream.operations.definition_tests import read_tests
+from profilestream.operations.definition_tests_reading import read_with_tests
 from profilestream.operations.initialise import initialise
 from profilestream.operations.rebuild import rebuild
 from profilestream.settings import Settings
@@ -35,8 +35,7 @@ def register(app: typer.Typer) -> None:
 def check(definitions: FileArgument = None, flag: FileOption = None) -> None:
     """Check a definitions file and its tests; every mistake is named with its place."""
     path = _path(definitions, flag)
-    found = read_definitions(path)
-    read_tests(found, str(path))
+    found, _ = read_with_tests(path)
     typer.echo(f"{path}: {_counted(found)}; definitions {found.fingerprint}")
 
 
@@ -77,7 +76,5 @@ def _path(argument: Path | None, flag: Path | None) -> Path:
 
 
 def _counted(found: Definitions) -> str:
-    def count(number: int, word: str) -> str:
-        return f"{number} {word}{'' if number == 1 else 's'}"
-
-    return f"{count(len(found.traits), 'trait')}, {count(len(found.segments), 'segment')}, no mistakes"
+    traits, segments = people.counted(len(found.traits), "trait"), people.counted(len(found.segments), "segment")
+    return f"{traits}, {segments}, no mistakes"

@@ -17,7 +17,8 @@ from profilestream.cli import cards, people, watching
 from profilestream.cli.connection import JsonOption
 from profilestream.core.errors import NotFound, UsageError
 from profilestream.operations import scaffold
-from profilestream.operations.definition_tests import Outcome, read_tests, run_tests
+from profilestream.operations.definition_tests import Outcome, run_tests
+from profilestream.operations.definition_tests_reading import read_with_tests
 from profilestream.operations.trial import Change, Lines, Trial
 from profilestream.wire.definitions import read_definitions
 from profilestream.wire.explanations import explanation_object
@@ -84,7 +85,7 @@ def test(
     definitions: Annotated[list[Path], typer.Argument(metavar="DEFINITIONS", help="One definitions file, or several.")],
     watch: WatchOption = False,
 ) -> None:
-    """Run the [[tests]] of a definitions file."""
+    """Run the tests of a definitions file."""
     failed = False
 
     def once() -> None:
@@ -144,7 +145,7 @@ def _show(out: Console, trial: Trial, customer: str | None, count: int) -> None:
         clock = trial.clock or 0
         cards.show_all(out, name, trial.definitions, clock, trial.traits(name), explanations)
     if customer is None and 0 < count < len(known):
-        out.print(f"\n{len(known) - count:,} more customers; --customer shows one, --count more")
+        out.print(f"\n{people.counted(len(known) - count, 'more customer')}; --customer shows one, --count more")
 
 
 def _show_summary(out: Console, trial: Trial, zone: ZoneInfo) -> None:
@@ -242,8 +243,7 @@ def _trial_object(trial: Trial, customer: str | None) -> dict[str, Any]:
 
 def _test(out: Console, file: Path) -> bool:
     """Runs a file's tests; whether all passed."""
-    definitions = read_definitions(file)
-    tests = read_tests(definitions, str(file))
+    definitions, tests = read_with_tests(file)
     if not tests:
         out.print(f"{file}: no tests; write some as [[tests]] (docs/definitions.md shows how)")
         return True
