@@ -45,3 +45,12 @@ def test_simulated_events_are_folded_once_whatever_comes_late_twice_or_wrong(
             "orders": known["orders"],
             "spend": known["spend_minor"],
         }
+
+
+def test_nothing_is_sent_where_an_own_type_has_no_topic(cli: Any, workdir: Path, own_settings: Settings) -> None:
+    (workdir / "d.toml").write_text('[traits]\norders = "count(purchase)"\n' + fresh_sources(own_settings))
+    cli("init", "d.toml", "--shards", "2")
+    said = cli("simulate", "--customers", "4", "--days", "30", "--persona", "fitness", expect=2).stderr
+    assert "has no topic `workouts`" in said and "profilestream new DIR --example fitness" in said
+    assert "done: 0 events" in cli("worker", "--clock", "event", "--until-caught-up").stdout
+    assert "events in" in cli("simulate", "--customers", "4", "--days", "30", "--persona", "shop").stderr

@@ -71,3 +71,13 @@ def test_mistakes_are_told(tmp_path: Path, words: tuple[str, ...], message: str)
     (tmp_path / "there.jsonl").write_text("")
     found = run(*words, cwd=tmp_path)
     assert found.returncode == 2 and message in found.stderr
+
+
+def test_a_run_that_is_refused_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "there.jsonl").write_text("")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "browsing.jsonl").write_text("")
+    for out in ("there.jsonl", "d"):
+        found = run("--customers", "2", "--out", out, "--knowledge", "known.jsonl", cwd=tmp_path)
+        assert found.returncode == 2 and "already" in found.stderr
+    assert not (tmp_path / "known.jsonl").exists()

@@ -61,6 +61,7 @@ def simulate(
     plan = _plan(customers, days, until, seed, persona, late, duplicates, mistakes)
     if until is None:
         _tell(f"until {format_time(plan.until_ms)}; --until {format_time(plan.until_ms)} gives the same again")
+    _check_place(out, skip)
     if knowledge_file is not None:
         written = simulating.write_knowledge(knowledge_file, knowledge(plan))
         _tell(f"what is known of {written:,} customers: {knowledge_file}")
@@ -75,14 +76,13 @@ def simulate(
         try:
             if out is None:
                 chosen = settings(kafka, redis, namespace, needs=("kafka",))
-                asyncio.run(_send(chosen, found, rate, progress))
+                asyncio.run(_send(chosen, plan, found, rate, progress))
             elif out == "-":
                 simulating.write_lines(sys.stdout.buffer, found, rate, progress)
             elif out.endswith(".jsonl"):
                 with _opened(Path(out), skip) as file:
                     simulating.write_lines(file, found, rate, progress)
             else:
-                _check_folder(Path(out), skip)
                 simulating.write_folder(Path(out), found, rate, progress)
         except KeyboardInterrupt:
             _tell(f"stopped after {done:,} events; --skip {skip + done} goes on")
@@ -110,17 +110,17 @@ def _plan(
         raise UsageError(f"--{error}") from None
 
 
-async def _send(chosen: Settings, found: Iterator[Record], rate: float | None, progress: Callable[[int], None]) -> None:
+async def _send(
+    chosen: Settings, plan: Plan, found: Iterator[Record], rate: float | None, progress: Callable[[int], None]
+) -> None:
     from profilestream.operations.produce import live_definitions
 
     definitions = await live_definitions(chosen)
-    await simulating.send(str(chosen.kafka), definitions, found, rate, progress)
+    await simulating.send(str(chosen.kafka), definitions, plan.kinds, found, rate, progress)
 
 
 @contextmanager
 def _opened(path: Path, skip: int) -> Iterator[BinaryIO]:
-    if path.exists() and not skip:
-        raise UsageError(f"{path} is there already; name another file")
     try:
         with path.open("ab" if skip else "wb") as file:
             yield file
@@ -128,9 +128,17 @@ def _opened(path: Path, skip: int) -> Iterator[BinaryIO]:
         raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
-def _check_folder(folder: Path, skip: int) -> None:
+def _check_place(out: str | None, skip: int) -> None:
+    """Refuses to write over what is there, before anything is written."""
+    if skip or out in (None, "-"):
+        return
+    folder = Path(str(out))
+    if str(out).endswith(".jsonl"):
+        if folder.exists():
+            raise UsageError(f"{folder} is there already; name another file")
+        return
     there = [f"{name}.jsonl" for name in simulating.TOPICS.values() if (folder / f"{name}.jsonl").exists()]
-    if there and not skip:
+    if there:
         raise UsageError(f"{folder} has {', '.join(there)} already; name another folder")
 
 

@@ -18,12 +18,15 @@ from profilestream.simulation import Known, Plan, Record, simulate
 
 if TYPE_CHECKING:  # to a file, no client of Kafka is needed
     from profilestream.core.definitions import Definitions
+    from profilestream.stream.producers import ForwardingProducer
 
 TOPICS: Final[Mapping[str, str]] = {name: t.topic for name, t in BUILT_IN.items()} | {
     "workout": "workouts",
     "demo": "demos",
 }
 """The topics of all types that are simulated; the last two are the examples' own types."""
+OWN_TYPES: Final[Mapping[str, str]] = {"fitness": "workout", "small_business": "demo"}
+"""Which kind of customers sends which of these two."""
 PAUSE_MIN_S: Final = 0.01
 TOLD_EVERY: Final = 1_000
 
@@ -75,11 +78,17 @@ def write_knowledge(path: Path, known: Iterable[Known]) -> int:
 
 
 async def send(
-    kafka: str, definitions: Definitions, found: Iterable[Record], rate: float | None, progress: Progress
+    kafka: str,
+    definitions: Definitions,
+    kinds: Iterable[str],
+    found: Iterable[Record],
+    rate: float | None,
+    progress: Progress,
 ) -> int:
     """Sends each record to its type's topic, keyed by customer; gives the number acknowledged.
 
-    Raises UsageError where a type has no topic in its own words, ServerUnavailable.
+    `kinds` are the plan's. Raises UsageError, before anything is sent, where an own type of theirs has no topic;
+    ServerUnavailable.
     """
     from profilestream.store.keys import shard_of
     from profilestream.stream.producers import ForwardingProducer
@@ -87,6 +96,9 @@ async def send(
     topics = dict(TOPICS) | {s.type_name: s.topic for s in reversed(definitions.sources) if s.mapping is None}
     sent, began = 0, time.monotonic()
     async with ForwardingProducer(kafka) as producer:
+        for kind in kinds:
+            if kind in OWN_TYPES:
+                await _check_own_type(producer, kind, topics[OWN_TYPES[kind]])
         try:
             for record in found:
                 topic = topics[record.type_name]
@@ -103,6 +115,15 @@ async def send(
             await producer.flush()
             progress(sent)
     return sent
+
+
+async def _check_own_type(producer: ForwardingProducer, kind: str, topic: str) -> None:
+    try:
+        await producer.partitions(topic)
+    except UsageError as error:
+        hint = f"{kind} customers send `{OWN_TYPES[kind]}`, a type of their own; begin with its definitions"
+        other = f"(profilestream new DIR --example {kind}), or take other customers with --persona"
+        raise UsageError(f"{error}. {hint} {other}") from None
 
 
 def _paced(found: Iterable[Record], rate: float | None, progress: Progress, write: Callable[[Record], object]) -> int:

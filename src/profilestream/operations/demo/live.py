@@ -103,7 +103,7 @@ async def stream(
 
     watching = asyncio.create_task(watch())
     try:
-        return await send(str(settings.kafka), definitions, live.records, EVENTS_PER_S, progress)
+        return await send(str(settings.kafka), definitions, SEGMENT, live.records, EVENTS_PER_S, progress)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
