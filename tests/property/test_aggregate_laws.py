@@ -204,6 +204,10 @@ def naive_top(items: list[Any], v: Variant) -> Any:
     return [msgspec.json.decode(t) for t in sorted(counts, key=lambda t: (-counts[t], t))[: v.size]]
 
 
+def naive_gap(span_ms: int, gaps: int) -> int | float:
+    return span_ms // gaps if span_ms % gaps == 0 else span_ms / gaps
+
+
 ORACLES: dict[str, Callable[[list[Any], Variant], Any]] = {
     "count": lambda items, v: len(items),
     "sum": naive_sum,
@@ -213,7 +217,7 @@ ORACLES: dict[str, Callable[[list[Any], Variant], Any]] = {
     "first": lambda items, v: in_order(items)[0][3] if items else None,
     "last": lambda items, v: in_order(items)[-1][3] if items else None,
     "latest": lambda items, v: in_order(items)[-1][3] if items else None,
-    "mean_gap": lambda items, v: (max(items) - min(items)) / (len(items) - 1) if len(items) > 1 else None,
+    "mean_gap": lambda items, v: naive_gap(max(items) - min(items), len(items) - 1) if len(items) > 1 else None,
     "distinct": lambda items, v: len({text_of(i) for i in items}),
     "top": naive_top,
 }

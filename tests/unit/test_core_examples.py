@@ -329,7 +329,9 @@ def test_an_items_fields_are_its_own_and_the_purchases_beside_them() -> None:
 
 def test_mean_gap_is_the_span_by_one_less_than_the_count() -> None:
     assert trait("mean_gap(purchase)", order(T0)) is None
-    assert trait("mean_gap(purchase)", order(T0 + 10), order(T0), order(T0 + 1)) == 5.0
+    assert trait("mean_gap(purchase)", order(T0 + 10), order(T0), order(T0 + 1)) == 5
+    assert repr(trait("mean_gap(purchase)", order(T0 + 10), order(T0))) == "10"
+    assert repr(trait("mean_gap(purchase)", order(T0 + 5), order(T0), order(T0 + 1))) == "2.5"
     assert trait("mean_gap(purchase) / days(1)", order(T0 + 3 * DAY), order(T0)) == 3.0
 
 

@@ -213,7 +213,11 @@ class MeanGap(Aggregate):
         return [a[0] + b[0], min(a[1], b[1]), max(a[2], b[2])]
 
     def value(self, state: list[int]) -> float | None:
-        return quotient(state[2] - state[1], state[0] - 1) if state[0] > 1 else None
+        if state[0] < 2:
+            return None
+        span, gaps = state[2] - state[1], state[0] - 1
+        # Whole milliseconds are an integer, as every other duration; only a rest makes a float.
+        return quotient(span, gaps) if span % gaps else span // gaps
 
 
 AGGREGATES: dict[str, type[Aggregate]] = {
