@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import redis
+
 from tests import cdnow
 from tests.comparison import compare, expect, read_changes, read_profiles
 from tests.kafka_records import properly, read_arrivals, remove_topics, send
