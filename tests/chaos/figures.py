@@ -59,11 +59,11 @@ def _row(name: str, times: int, repaired_s: Iterable[float | None]) -> str:
 
 
 def _ends(run: Run) -> list[str]:
-    endings = [seconds for _, seconds in run.endings_s]
+    endings = [seconds for _, seconds in run.endings_s] or [float("nan")]
     lines = [
         f"Seed {run.seed}; {run.seconds / 60:.1f} minutes of faults at {run.rate:g} events a second and more; "
         f"{sum(s.fault.rushed for s in run.strikes)} faults were followed by the next before they were repaired.",
-        f"SIGTERM {len(endings)} times: ended in {median(endings):.1f} s (p50), {max(endings):.1f} s at most.",
+        f"SIGTERM {len(run.endings_s)} times: ended in {median(endings):.1f} s (p50), {max(endings):.1f} s at most.",
         f"Catching up at the end: {run.catch_up_s:.0f} s.",
     ]
     for what, count in run.ended_alone.most_common():

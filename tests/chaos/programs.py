@@ -92,10 +92,6 @@ class Fleet:
                 self.programs.remove(program)
                 self.start(program.role)
 
-    async def catch_up(self, role: Role, timeout_s: float) -> str:
-        """Runs one with `--until-caught-up` and gives what it said; raises AssertionError unless it ends well."""
-        return await self.run(*WORDS[role], "--until-caught-up", timeout_s=timeout_s)
-
     async def run(self, *words: str, timeout_s: float = RUN_S_MAX) -> str:
         """Runs a command to its end and gives what it said; raises AssertionError unless it ends well."""
         process, log = self._spawn(words[0], words)

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.chaos.announcements import Announcements, examine
 from tests.chaos.faults import KINDS, Fault, plan
 from tests.chaos.feeding import PARTITIONS, SHARDS, Feeder
-from tests.chaos.programs import Fleet, Role
+from tests.chaos.programs import WORDS, Fleet, Role
 from tests.chaos.servers import Broker, Store, make_topic
 from tests.chaos.story import DEFINITIONS, Story
 from tests.chaos.striking import Striker
@@ -91,7 +91,7 @@ class Chaos:
         self._measuring: list[asyncio.Task[None]] = []
 
     async def run(self) -> Run:
-        """Raises AssertionError where the programs do not even catch up; all else is in the result."""
+        """Whatever goes wrong is in the result; an exception is a fault of the run itself."""
         kafka = await asyncio.to_thread(self._broker.start)
         await asyncio.to_thread(self._store.start)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PROFILESTREAM_")}
@@ -128,11 +128,14 @@ class Chaos:
             self._fleet.start(role)
         feeder.start()
         beside = [asyncio.create_task(work) for work in (self._back_up(), self._mind(), self._watch.look())]
-        await self._watch.repaired(time.monotonic(), REPAIR_S_MAX)
-        self._began = time.monotonic()
         try:
+            if await self._watch.repaired(time.monotonic(), REPAIR_S_MAX) is None:
+                self._run.problems.append(f"they never kept up: {self._watch.behind}\n{self._fleet.ends_of_logs()}")
+            self._began = time.monotonic()
             for fault in plan(self._run.seed):
-                if time.monotonic() - self._began > self._seconds and fault.number > len(KINDS):
+                # What is not repaired does not get better by more of it; what it led to is judged all the same.
+                enough = time.monotonic() - self._began > self._seconds and fault.number > len(KINDS)
+                if enough or self._run.problems:
                     break
                 await self._strike(fault)
             await asyncio.gather(*self._measuring)
@@ -187,10 +190,13 @@ class Chaos:
                 self._fleet.kill(program)
             else:
                 await self._fleet.terminate(program)
-        began = time.monotonic()
-        for role in ("worker", "emitter"):
-            await self._fleet.catch_up(role, CATCH_UP_S_MAX)
         run, fleet = self._run, self._fleet
+        began = time.monotonic()
+        try:
+            for role in ("worker", "emitter"):
+                await fleet.run(*WORDS[role], "--until-caught-up", timeout_s=CATCH_UP_S_MAX)
+        except AssertionError as error:
+            run.problems.append(str(error))
         run.catch_up_s = time.monotonic() - began
         run.ended_alone, run.endings_s, run.statuses = fleet.ended_alone, fleet.endings_s, fleet.statuses
         for log in fleet.logs():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,8 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="a file for the figures, in Markdown")
     given = parser.parse_args()
     customers = max(100, int(given.minutes * 60 * given.rate / EVENTS_A_CUSTOMER))
+    # Ended from outside it still ends its servers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     print(f"seed {given.seed}, {customers} customers, in {folder}", flush=True)
     chaos = Chaos(folder, given.seed, given.minutes * 60, given.rate, customers, lambda line: print(line, flush=True))
