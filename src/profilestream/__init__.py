@@ -16,12 +16,17 @@ from profilestream.core.problems import DefinitionsError, Problem
 from profilestream.settings import Settings
 from profilestream.store.questions import Member, MembersPage, Profile
 from profilestream.store.reader import AsyncProfileReader, ProfileReader
+from profilestream.stream.changes import ReceivedChange
+from profilestream.stream.subscriber import ChangeSubscriber
+from profilestream.wire.changes import EventReference
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncProfileReader",
+    "ChangeSubscriber",
     "DefinitionsError",
+    "EventReference",
     "LogMismatch",
     "Member",
     "MembersPage",
@@ -30,6 +35,7 @@ __all__ = [
     "Profile",
     "ProfileReader",
     "ProfilestreamError",
+    "ReceivedChange",
     "ServerUnavailable",
     "Settings",
     "StateMismatch",

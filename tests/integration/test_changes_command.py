@@ -16,8 +16,9 @@ from aiokafka import AIOKafkaProducer
 from tests.conftest import Cli
 
 from profilestream.core.errors import NotFound
-from profilestream.operations.changes import ChangeFilter, newest_changes, read_changes
+from profilestream.operations.changes import newest_changes, read_changes
 from profilestream.settings import Settings
+from profilestream.stream.changes import ChangeFilter
 from profilestream.stream.topics import Admin
 from profilestream.wire.changes import SegmentChange, encode_change
 
@@ -142,13 +143,13 @@ async def test_follow_with_a_count_ends_after_so_many(lines: Any) -> None:
 async def test_reading_can_stop_midway_and_is_filtered(settings: Settings) -> None:
     only = ChangeFilter(customer="c1")
     got = [received async for received in read_changes(settings, only=only)]
-    assert [(r.change.crossing, r.partition) for r in got] == [(1, 0), (2, 0)]
+    assert [(r.crossing, r.partition) for r in got] == [(1, 0), (2, 0)]
     assert got[0].value == change("c1", 1, spend_30d=51_200, orders=4)
     async with aclosing(read_changes(settings, follow=True)) as following:  # type: ignore[type-var]
         async for received in following:
-            assert received.change.generation == "g1"
+            assert received.generation == "g1"
             break
-    assert [r.change.customer_id for r in await newest_changes(settings, 2)] == ["c9", "c3"]
+    assert [r.customer_id for r in await newest_changes(settings, 2)] == ["c9", "c3"]
 
 
 async def test_reading_a_topic_that_is_not_there_raises(own_settings: Settings) -> None:

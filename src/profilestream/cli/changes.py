@@ -15,10 +15,9 @@ from rich.text import Text
 
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.operations import changes as operations
-from profilestream.operations.changes import ChangeFilter, ReceivedChange
 from profilestream.settings import Settings
+from profilestream.stream.changes import ChangeFilter, ReceivedChange
 from profilestream.wire.changes import Cause
-from profilestream.wire.times import format_time
 
 SHOWN_COUNT = 1_000
 
@@ -85,8 +84,8 @@ async def _newest(chosen: Settings, only: ChangeFilter, show: Any, count: int) -
     sys.stdout.flush()
 
 
-def _print_json(received: ReceivedChange) -> None:
-    sys.stdout.write(received.value.decode() + "\n")
+def _print_json(change: ReceivedChange) -> None:
+    sys.stdout.write(change.value.decode() + "\n")
 
 
 class _LinePrinter:
@@ -95,13 +94,12 @@ class _LinePrinter:
     def __init__(self) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
 
-    def show(self, received: ReceivedChange) -> None:
+    def show(self, change: ReceivedChange) -> None:
         """Print one change: time, customer, direction, segment, crossing, cause, values."""
-        change = received.change
         values = " ".join(f"{name}={_compact(value)}" for name, value in change.values.items())
         self._console.print(
             Text.assemble(
-                (format_time(change.time_ms), "dim"),
+                (change.time, "dim"),
                 "  ",
                 (change.customer_id, "bold"),
                 "  ",

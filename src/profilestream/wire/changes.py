@@ -49,6 +49,16 @@ class SegmentChange(msgspec.Struct, frozen=True, gc=False):
     source: str
     event: EventReference | None = None
 
+    @property
+    def id(self) -> str:
+        """The CloudEvents id, "segment/customer/crossing"; a change that comes twice has it twice."""
+        return f"{self.segment}/{self.customer_id}/{self.crossing}"
+
+    @property
+    def time(self) -> str:
+        """`time_ms` as RFC 3339 in UTC, with milliseconds."""
+        return format_time(self.time_ms)
+
 
 def encode_change(change: SegmentChange) -> bytes:
     """The change as compact CloudEvents JSON, members in the contract's order.
@@ -76,11 +86,11 @@ def encode_change(change: SegmentChange) -> bytes:
     return encode_value(
         {
             "specversion": "1.0",
-            "id": f"{change.segment}/{change.customer_id}/{change.crossing}",
+            "id": change.id,
             "source": change.source,
             "type": f"profilestream.segment.{change.change}",
             "subject": change.customer_id,
-            "time": format_time(change.time_ms),
+            "time": change.time,
             "datacontenttype": "application/json",
             "data": data,
         }
@@ -127,4 +137,26 @@ def decode_change(value: bytes) -> SegmentChange:
         time_ms=parse_time(envelope.time),
         source=envelope.source,
         event=data.event,
+    )
+
+
+class _Claim(msgspec.Struct, gc=False):
+    source: Any = None
+    type: Any = None
+
+
+_decode_claim: Final = msgspec.json.Decoder(_Claim).decode
+
+
+def claims_to_be_a_change(value: bytes) -> bool:
+    """Whether bytes that are no segment change say that they are one: a newer version's, or a damaged one."""
+    try:
+        claim = _decode_claim(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return (
+        isinstance(claim.source, str)
+        and claim.source.startswith("profilestream/")
+        and isinstance(claim.type, str)
+        and claim.type.startswith("profilestream.segment.")
     )

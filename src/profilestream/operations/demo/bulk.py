@@ -105,7 +105,7 @@ def _due(shard: ShardStatus) -> bool:
 
 async def collect(settings: Settings, customers: Sequence[str]) -> Found:
     """Reads everything as any reader and subscriber does."""
-    changes = [received.change async for received in read_changes(settings)]
+    changes = [change async for change in read_changes(settings)]
     return await asyncio.to_thread(_collect, settings, customers, changes)
 
 

@@ -98,8 +98,8 @@ async def stream(
         received: AsyncIterator[Any] = read_changes(settings, follow=True)
         async with aclosing(received):  # type: ignore[type-var]
             async for one in received:
-                if one.change.segment in personas:
-                    show(one.change)
+                if one.segment in personas:
+                    show(one)
 
     watching = asyncio.create_task(watch())
     try:

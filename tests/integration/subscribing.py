@@ -1,0 +1,75 @@
+"""Changes put on a topic as emitters put them, and a subscriber that runs as a program of its own.
+
+`python -m tests.integration.subscribing KAFKA TOPIC GROUP COMMIT_EVERY` prints `got ID` for each change and, once a
+commit has returned, `committed ID` for each that it covers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from tests.oracle import shard_of
+
+from profilestream import ChangeSubscriber
+from profilestream.wire.changes import EventReference, SegmentChange, encode_change
+
+T0_MS = 1_769_851_800_000
+SEGMENTS = ("big_spender", "lapsing")
+
+
+def change(customer: str, crossing: int, segment: str = "big_spender", **fields: Any) -> SegmentChange:
+    """The crossing of that number of one customer."""
+    return SegmentChange(
+        customer_id=customer,
+        segment=segment,
+        change="entered" if crossing % 2 else "exited",
+        crossing=crossing,
+        cause="event",
+        values={"orders": crossing},
+        generation="g1",
+        definitions="a1b2c3",
+        time_ms=T0_MS + crossing,
+        source="profilestream/ps",
+        event=EventReference("purchases", 0, crossing, f"e{crossing}"),
+        **fields,
+    )
+
+
+async def announce(kafka: str, topic: str, partitions: int, changes: Iterable[Any], abort: bool = False) -> None:
+    """One transaction of changes, each in its customer's partition; bytes go to partition 0 as they are."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"announce-{secrets.token_hex(4)}")
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        waiting = []
+        for one in changes:
+            value = one if isinstance(one, bytes) else encode_change(one)
+            partition = 0 if isinstance(one, bytes) else shard_of(one.customer_id, partitions)
+            waiting.append(await producer.send(topic, value, key=b"k", partition=partition))
+        await asyncio.gather(*waiting)
+        await (producer.abort_transaction() if abort else producer.commit_transaction())
+    finally:
+        await producer.stop()
+
+
+async def main(kafka: str, topic: str, group: str, commit_every: int) -> None:
+    """Subscribes until it is ended."""
+    covered: list[str] = []
+    async with ChangeSubscriber(kafka, group, topic=topic, session_timeout_ms=6_000, handover_s=3.0) as changes:
+        async for received in changes:
+            print("got", received.id, flush=True)
+            covered.append(received.id)
+            await asyncio.sleep(0.002)
+            if len(covered) == commit_every:
+                await changes.commit()
+                print("\n".join(f"committed {one}" for one in covered), flush=True)
+                covered.clear()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:4], int(sys.argv[4])))
