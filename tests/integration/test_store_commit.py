@@ -286,8 +286,10 @@ async def test_when_memory_is_used_up_a_commit_writes_nothing_and_says_what_to_r
     before = await everything(pipeline)
     await pipeline.send("CONFIG", "SET", "maxmemory", "1kb")
     try:
-        with pytest.raises(ScriptFailed, match="maxmemory"):
-            await store.send_commit(full("a1", "a2", 2))
-        assert await everything(pipeline) == before
+        anew = [ProfileWrite("c1", b"s", ["orders", b"9"], rewrite=True)]
+        for commit in (full("a1", "a2", 2), Commit("a1", "a2", 2, profiles=anew)):
+            with pytest.raises(ScriptFailed, match="maxmemory"):
+                await store.send_commit(commit)
+            assert await everything(pipeline) == before
     finally:
         await pipeline.send("CONFIG", "SET", "maxmemory", "0")

@@ -142,8 +142,9 @@ at = profiles_at
 for i = HEAD_KEYS + 1, segment_keys_at - 1, 2 do
   local profile_key = KEYS[i]
   local removed, fields = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  if ARGV[at] == '1' then call('DEL', profile_key) end
+  -- First a command that needs memory: a full Redis refuses a script at its first write only, and only such a one.
   call('SET', KEYS[i + 1], ARGV[at + 3])
+  if ARGV[at] == '1' then call('DEL', profile_key) end
   at = at + 4
   if removed > 0 then write('HDEL', profile_key, at, removed) end
   at = at + removed
