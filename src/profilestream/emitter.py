@@ -15,28 +15,24 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter, Gauge
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from profilestream.core.errors import (
     NotFound,
     ProfilestreamError,
     ServerUnavailable,
-    StoreRefused,
     UsageError,
 )
 from profilestream.settings import Settings
-from profilestream.store.addresses import parse_address
-from profilestream.store.connection import connect, is_moved_away, reaching
-from profilestream.store.connection import unavailable as redis_unavailable
+from profilestream.store.connection import connect, reaching
 from profilestream.store.keys import Keys
 from profilestream.store.metadata import read_generation, read_live
 from profilestream.store.outbox import Outbox
 from profilestream.stream.announcer import emitter_group
 from profilestream.stream.crew import RELAY_STOP_S_MAX, Crew, Live
 from profilestream.stream.relay import RelayEvents, ShardRelay
-from profilestream.stream.reports import Outages, StatusLine
+from profilestream.stream.reports import Outages, StatusLine, named
 from profilestream.stream.topics import Admin
-from profilestream.stream.topics import unavailable as kafka_unavailable
 
 CHANGES_ANNOUNCED = Counter("profilestream_changes_announced_total", "Segment changes announced")
 TRANSACTIONS = Counter("profilestream_announce_transactions_total", "Transactions that announced changes")
@@ -209,13 +205,7 @@ class Emitter:
 
     def _lost(self, error: Exception) -> None:
         """Name the server in a line of its own, whichever library the error came from."""
-        if isinstance(error, KafkaError):
-            error = kafka_unavailable(self._kafka, error)
-        elif isinstance(error, ResponseError) and not is_moved_away(error):
-            error = StoreRefused(f"Redis refuses: {error}")
-        elif isinstance(error, RedisError | OSError):
-            error = redis_unavailable(parse_address(self._redis_url).shown, error)
-        self._outages.begin(str(error))
+        self._outages.begin(named(error, self._kafka, self._redis_url))
 
     async def _pause(self, seconds: float) -> bool:
         """Sleep, or wake at once on `stop`; whether it was `stop`."""

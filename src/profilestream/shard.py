@@ -14,7 +14,7 @@ from faust.types import TP
 from redis.exceptions import RedisError
 
 from profilestream.core.engine import Engine
-from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch
+from profilestream.core.errors import LogMismatch, ProfilestreamError, StateMismatch
 from profilestream.repair import Repair, SetBack, begin, first_positions
 from profilestream.settings import Settings
 from profilestream.store.commits import Head
@@ -26,11 +26,15 @@ from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.counters import Counters
 from profilestream.stream.outward import Outward
 from profilestream.stream.producers import ForwardingProducer
+from profilestream.stream.reports import Troubles, named
 from profilestream.stream.slices import Gap, Inbox, Slice
 from profilestream.stream.sources import Sources
 from profilestream.updater import Conflict, Updater
 
 BACKOFF_S = (0.05, 5.0)
+WELL_AFTER_S = 10.0
+"""An updater that worked for so long, or that wrote a commit, was well: what ends it is no repetition."""
+
 ANSWER_AGE_MS_MAX = 2_000
 FAILURES_MAX = 5
 """So often in a row a shard begins anew after an error that is no lost server; then it stops, loudly."""
@@ -49,6 +53,7 @@ class Tools:
     announced: AnnouncedLog
     reassert: Callable[[], Awaitable[None]]
     report: Callable[[str], None]
+    troubles: Troubles
 
     def __post_init__(self) -> None:
         self._restart = asyncio.Lock()
@@ -93,6 +98,7 @@ class Shard:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._updater = None
+        self._tools.troubles.leave(self.number)
 
     def begin_anew(self) -> None:
         """Drops the updater, if there is one; the next begins from the head."""
@@ -100,35 +106,38 @@ class Shard:
             self._work.cancel()
 
     async def _keep_going(self) -> None:
-        backoff_s, failures, lost = BACKOFF_S[0], 0, False
+        backoff_s, failures, tools = BACKOFF_S[0], 0, self._tools
         while self.failure is None and not self._stopped:
+            began_s = time.monotonic()
             try:
-                await self._tools.revive_producer()
-                await self._work_from_head()
+                try:
+                    await tools.revive_producer()
+                    await self._work_from_head()
+                finally:
+                    committed = self._updater is not None and self._updater.committed
+                    if committed or time.monotonic() - began_s >= WELL_AFTER_S:
+                        backoff_s, failures = BACKOFF_S[0], 0
+                    self._updater = None
             except (Conflict, SetBack):
                 pass
-            except (ServerUnavailable, RedisError, KafkaError, OSError) as error:
-                if not lost:
-                    self._tools.report(f"shard {self.number}: {_line(error)}; waiting for it")
-                lost = True
             except (LogMismatch, StateMismatch) as error:
                 self._give_up(error)
-            except ProfilestreamError as error:
-                self._tools.report(f"shard {self.number}: {_line(error)}; beginning anew from its head")
+            except (ProfilestreamError, RedisError, KafkaError, OSError) as error:
+                line = named(error, tools.settings.kafka, tools.settings.redis)
+                tools.troubles.begin(self.number, line, "trying again")
             except Exception as error:
                 failures += 1
                 if failures >= FAILURES_MAX:
                     self._give_up(_bug(self.number, error))
-            finally:
-                if self._updater is not None and self._updater.at_work:
-                    backoff_s, failures, lost = BACKOFF_S[0], 0, False
-                self._updater = None
             await asyncio.sleep(backoff_s)
             backoff_s = min(BACKOFF_S[1], backoff_s * 2)
 
     def _give_up(self, error: ProfilestreamError) -> None:
         self.failure = error
-        self._tools.report(f"shard {self.number} stands still: {_line(error)}")
+        for topic in self._topics:
+            self._pause(topic)
+        self._tools.troubles.leave(self.number)
+        self._tools.report(f"shard {self.number} stands still: {named(error, None, None)}")
 
     async def _work_from_head(self) -> None:
         """Reads the head, seeks to its positions, and lets an updater work until it ends."""
@@ -158,6 +167,7 @@ class Shard:
                 report=tools.report,
                 starts=starts,
                 repair=repair,
+                well=lambda: tools.troubles.over(self.number),
             )
             self._release_buffers()
             await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in positions.items()})
@@ -229,15 +239,23 @@ class Shard:
     # Slices
 
     def put(self, piece: Slice) -> None:
-        """Takes a slice in; raises Gap where the consumer must seek again. Without an updater it is passed over."""
+        """Takes a slice in; raises Gap where the consumer must seek again.
+
+        Without an updater it is passed over, and its topic is not fetched from any more: while Redis is away the
+        whole log would be read for nothing.
+        """
         updater = self._updater
         if updater is None:
+            self._pause(piece.topic)
             return
         updater.inbox.put(piece)
         if updater.inbox.waiting_bytes(piece.topic) > self._tools.settings.waiting_bytes_max:
-            self._full.add(piece.topic)
-            self._consumer.on_buffer_full(TP(piece.topic, self.number))
+            self._pause(piece.topic)
         updater.wake.set()
+
+    def _pause(self, topic: str) -> None:
+        self._full.add(topic)
+        self._consumer.on_buffer_full(TP(topic, self.number))
 
     def _made_room(self) -> None:
         """Lets topics be fetched again whose waiting records have become few."""
@@ -300,11 +318,6 @@ class Shard:
                 return None
             oldest = min(oldest, asked)
         return oldest
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.rstrip(".") if isinstance(error, ProfilestreamError) and text else type(error).__name__
 
 
 def _bug(shard: int, error: BaseException) -> ProfilestreamError:

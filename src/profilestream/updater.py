@@ -40,6 +40,10 @@ from profilestream.wire.events import Event
 from profilestream.wire.states import profile_of
 
 CLOCK_START_MS = -(1 << 62)
+WELL_AFTER_S = 1.0
+"""A shard without anything to commit is well when it has been at work for so long: what was refused before comes again
+at the beginning."""
+
 CAUSE: Mapping[Stage, Cause | None] = {"": None, "announce": "repair", "end": None}
 
 
@@ -79,7 +83,9 @@ class Updater:
         report: Callable[[str], None],
         starts: Mapping[str, int] | None = None,
         repair: Repair | None = None,
+        well: Callable[[], None] = lambda: None,
     ) -> None:
+        """`well` is called whenever a commit is done, and while there is nothing to commit."""
         self.shard = shard
         self.inbox = inbox
         self.positions = dict(head.positions)
@@ -87,7 +93,7 @@ class Updater:
         self.idle = asyncio.Event()
         self.wake = asyncio.Event()
         self.outbox_changes = 0
-        self.at_work = False
+        self.committed = False
         self._store = store
         self._engine = engine
         self._sources = sources
@@ -100,6 +106,8 @@ class Updater:
         self._report = report
         self._starts = starts
         self._repair = repair
+        self._well = well
+        self._began_s = time.monotonic()
         self._commit = head.commit
         self._sequence = head.sequence
         self._origins = dict(head.origins)
@@ -285,7 +293,8 @@ class Updater:
             if reply.status != "done":
                 raise Conflict
             self.positions = dict(commit.positions)
-            self.at_work = True
+            self.committed = True
+            self._well()
             self._counters.add(events, len(commit.profiles), len(commit.changes))
             self.outbox_changes = reply.outbox_changes
             self._due = reply.due
@@ -367,7 +376,8 @@ class Updater:
         wall = self._wall_clock() if self._repair is None else None
         if wall is not None and wall > self.clock:
             self.clock = wall
-        self.at_work = True
+        if now_s - self._began_s >= WELL_AFTER_S:
+            self._well()
         self._due = [c for c, _ in await self._store.due(self.clock, self._settings.timers_page_max)]
 
     async def anything_due(self) -> bool:

@@ -29,6 +29,7 @@ from profilestream.stream.counters import Counters
 from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.host import host
 from profilestream.stream.producers import ForwardingProducer
+from profilestream.stream.reports import Troubles
 from profilestream.stream.slices import Gap, Slice
 from profilestream.stream.sources import Sources
 from profilestream.stream.topics import Admin, wait_for_kafka
@@ -114,6 +115,7 @@ class Worker:
                 AnnouncedLog(self.settings),
                 self._reassert,
                 self._report,
+                Troubles(self._report),
             )
             self._forwarder = Forwarder(self._tools)
             group = f"{self.settings.namespace}-{generation.name}"
@@ -246,10 +248,11 @@ class Worker:
         return found | {tp: (offset, 0) for tp, offset in self._forwarder.committed().items()}
 
     def out_of_range(self, partitions: Iterable[TP]) -> None:
-        """The shards of these partitions look at their positions anew."""
+        """Whoever reads these partitions looks at the positions anew."""
         for tp in partitions:
-            shard = self._shards.get(tp.partition)
-            if shard is not None:
+            if self._partitions.get(tp.topic) != self._tools.generation.shards:
+                self._forwarder.out_of_range(tp)
+            elif (shard := self._shards.get(tp.partition)) is not None:
                 shard.begin_anew()
 
     async def _release(self, numbers: set[int]) -> None:
@@ -289,9 +292,11 @@ class Worker:
             return False  # a lost server is waited for; the shards say so
 
     def _broken(self, any_shard: bool) -> bool:
-        """Whether Faust has crashed, or all shards (or any of them) stand still for good."""
-        stuck = [s.failure for s in self._shards.values() if s.failure is not None]
-        if stuck and (any_shard or len(stuck) == len(self._shards)):
+        """Whether Faust has crashed, or all shards (or anything at all) stand still for good."""
+        stuck: list[ProfilestreamError] = [s.failure for s in self._shards.values() if s.failure is not None]
+        all_stand = bool(stuck) and len(stuck) == len(self._shards)
+        stuck += self._forwarder.failures.values()
+        if stuck and (any_shard or all_stand):
             self._failed = stuck[0]
         crash = getattr(self._app, "crash_reason", None)
         if crash is not None and self._failed is None:

@@ -12,9 +12,11 @@ from faust.types import TP
 
 from profilestream.core.engine import Engine
 from profilestream.core.errors import ProfilestreamError
+from profilestream.settings import Settings
 from profilestream.shard import ANSWER_AGE_MS_MAX, Shard
 from profilestream.store.profile_writes import ProfileWriter
-from profilestream.stream.forwarding import PIECES_WAITING_MAX, Forwarder
+from profilestream.stream.forwarding import Forwarder
+from profilestream.stream.reports import Troubles
 from profilestream.stream.slices import Gap, Inbox, Slice
 from profilestream.wire.definitions import parse_definitions
 
@@ -41,20 +43,39 @@ class Noting:
         return 5, 5
 
 
-def record(offset: int, timestamp: int = 0) -> Any:
-    return SimpleNamespace(offset=offset, timestamp=timestamp, value=b"{}", topic="browsing", partition=0)
+def record(offset: int, timestamp: int = 0, value: bytes = b"{}") -> Any:
+    place = {"topic": "browsing", "partition": 0, "key": b"", "headers": ()}
+    return SimpleNamespace(offset=offset, timestamp=timestamp, value=value, **place)
 
 
-async def test_a_forwarder_that_lets_go_lets_its_partitions_be_fetched_again() -> None:
+def tools(**more: Any) -> Any:
+    """What a shard and a forwarder share, as far as they are used here."""
+    return SimpleNamespace(settings=Settings(waiting_bytes_max=64 * 1024), troubles=Troubles(print), **more)
+
+
+async def test_a_forwarder_pauses_by_bytes_and_when_it_lets_go_its_partitions_are_fetched_again() -> None:
     consumer = Noting()
-    forwarder = Forwarder(SimpleNamespace())
+    forwarder = Forwarder(tools())
     forwarder.begin([], consumer)
     forwarder._expected = {PLACE: 0}
-    for offset in range(PIECES_WAITING_MAX + 1):
-        forwarder.put(Slice(PLACE.topic, 0, offset, [record(offset)]))
+    forwarder.put(Slice(PLACE.topic, 0, 0, [record(0, value=bytes(60_000))]))
+    assert consumer.paused == set()
+    forwarder.put(Slice(PLACE.topic, 0, 1, [record(1, value=bytes(60_000))]))
     assert consumer.paused == {PLACE}
     forwarder.end()
     assert consumer.paused == set()
+
+
+async def test_while_nobody_works_on_a_partition_it_is_not_read_for_nothing() -> None:
+    consumer = Noting()
+    piece = Slice(PLACE.topic, 0, 0, [record(0)])
+    forwarder = Forwarder(tools())
+    forwarder.begin([], consumer)
+    forwarder.put(piece)
+    assert consumer.paused == {PLACE}
+    consumer.paused.clear()
+    Shard(0, ["browsing"], SimpleNamespace(), consumer, tools(), True).put(piece)  # type: ignore[arg-type]
+    assert consumer.paused == {PLACE}
 
 
 @pytest.mark.parametrize(("age_ms", "end", "follows"), [(0, 5, True), (ANSWER_AGE_MS_MAX * 2, 5, False), (0, 6, False)])
@@ -87,7 +108,7 @@ async def test_a_shard_that_begins_anew_while_it_is_stopped_still_stops() -> Non
     async def revive() -> None:
         return None
 
-    shard._tools = SimpleNamespace(revive_producer=revive, report=lambda line: None)  # type: ignore[assignment]
+    shard._tools = tools(revive_producer=revive, report=lambda line: None)
     shard._work_from_head = work  # type: ignore[method-assign]
     shard.start()
     await asyncio.sleep(0)

@@ -130,11 +130,11 @@ def _commit_reply(reply: Any) -> CommitReply:
     if isinstance(reply, redis.exceptions.NoScriptError):
         raise NoScript("Redis does not know the commit script; it is loaded again")
     if isinstance(reply, redis.exceptions.ResponseError):
-        raise ScriptFailed(f"Redis refused a commit: {_reason(str(reply))}")
+        raise ScriptFailed(f"Redis refused a commit: {reason(str(reply))}")
     return read_commit_reply(reply)
 
 
-def _reason(text: str) -> str:
+def reason(text: str) -> str:
     """The part of an error reply that is safe to show: never one that may quote a key."""
     if text.startswith("PROFILESTREAM"):
         return text.removeprefix("PROFILESTREAM refused a commit: ")
@@ -144,4 +144,4 @@ def _reason(text: str) -> str:
         return "it cannot save to disk (MISCONF); see its log"
     if text.startswith("NOPERM") or "permission" in text:
         return "the user lacks permissions (NOPERM); allow the namespace's keys and all that commit.lua calls"
-    return f"the script failed ({text.split(maxsplit=1)[0] if text else 'no text'})"
+    return f"it answers {text.split(maxsplit=1)[0]}" if text else "it does not say why"

@@ -4,42 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from profilestream.core.errors import LogMismatch, ProfilestreamError
 from profilestream.stream.outward import Outward
-from profilestream.stream.slices import Slice
+from profilestream.stream.reports import named
+from profilestream.stream.slices import Slice, weight
 from profilestream.stream.sources import Accepted
 from profilestream.wire.dead_letters import Rejection
 
-PIECES_WAITING_MAX = 64
 RETRY_S = 1.0
+PART = "forwarding"
 
 
 class Forwarder:
     """Sends whole partitions to topic `rekeyed`, in order; forwarding twice is harmless there.
 
     A record counts as past once it is acknowledged. Its position is committed to Kafka with the worker's others.
+    A partition whose next record is gone stands still: `failures` says why.
     """
 
     def __init__(self, tools: Any) -> None:
         self._tools = tools
-        self._queue: asyncio.Queue[Slice] = asyncio.Queue()
+        self.failures: dict[TP, LogMismatch] = {}
+        self._queue: deque[Slice] = deque()
+        self._wake = asyncio.Event()
+        self._bytes: dict[TP, int] = {}
         self._expected: dict[TP, int] = {}
         self._past: dict[TP, int] = {}
         self._task: asyncio.Task[None] | None = None
         self._consumer: Any = None
+        self._partitions: list[TP] = []
         self._full: set[TP] = set()
 
     def begin(self, partitions: Iterable[TP], consumer: Any) -> None:
         """Takes over partitions, each from its committed offset or its beginning on."""
         self.end()
         self._consumer = consumer
-        wanted = list(partitions)
-        if wanted:
-            self._task = asyncio.create_task(self._run(wanted))
+        self._partitions = list(partitions)
+        if self._partitions:
+            self._task = asyncio.create_task(self._run())
+
+    def out_of_range(self, tp: TP) -> None:
+        """The log has nothing where a partition was to be read on: looks at all positions again."""
+        if tp in self.failures:
+            self._pause(tp)
+        elif self._task is not None:
+            past, failures = self._past, self.failures
+            self.begin(self._partitions, self._consumer)
+            self._past, self.failures = past, failures
 
     def end(self) -> None:
         """Lets everything go."""
@@ -47,20 +65,26 @@ class Forwarder:
             self._task.cancel()
         self._task = None
         self._empty()
-        self._past = {}
+        self._make_room()
+        self._past, self.failures = {}, {}
+        self._tools.troubles.leave(PART)
 
     def put(self, piece: Slice) -> None:
         """Takes a slice in, as an inbox would: trimmed below the position, dropped beyond it."""
         tp = TP(piece.topic, piece.partition)
         expected = self._expected.get(tp)
-        if expected is None or piece.begin > expected or piece.records[-1].offset < expected:
+        if expected is None:
+            self._pause(tp)  # nobody forwards now: what comes would be read for nothing
+            return
+        if piece.begin > expected or piece.records[-1].offset < expected:
             return
         records = [r for r in piece.records if r.offset >= expected]
         self._expected[tp] = records[-1].offset + 1
-        self._queue.put_nowait(piece._replace(records=records))
-        if self._queue.qsize() > PIECES_WAITING_MAX:
-            self._full.add(tp)
-            self._consumer.on_buffer_full(tp)
+        self._queue.append(piece._replace(records=records))
+        self._bytes[tp] = self._bytes.get(tp, 0) + sum(map(weight, records))
+        if self._bytes[tp] > self._tools.settings.waiting_bytes_max:
+            self._pause(tp)
+        self._wake.set()
 
     def committed(self) -> Mapping[TP, int]:
         """The next offset of each partition below which all is acknowledged."""
@@ -69,46 +93,76 @@ class Forwarder:
     def has_passed(self, tp: TP, handed: int) -> bool:
         return self._past.get(tp, -1) >= handed
 
-    async def _run(self, partitions: list[TP]) -> None:
+    async def _run(self) -> None:
+        tools = self._tools
         while True:
             try:
-                await self._tools.revive_producer()
-                await self._seek(partitions)
+                await tools.revive_producer()
+                await self._seek()
                 while True:
-                    await self._forward(await self._queue.get())
+                    await self._forward(await self._next())
             except asyncio.CancelledError:
                 raise
+            except (ProfilestreamError, KafkaError, OSError) as error:
+                tools.troubles.begin(PART, named(error, tools.settings.kafka, None), "trying again")
             except Exception as error:
-                self._tools.report(f"forwarding paused ({type(error).__name__}); trying again")
-                self._empty()
-                await asyncio.sleep(RETRY_S)
+                # Its text might hold a customer's data.
+                tools.troubles.begin(PART, f"forwarding failed ({type(error).__name__})", "trying again")
+            self._empty()
+            await asyncio.sleep(RETRY_S)
+
+    async def _next(self) -> Slice:
+        while not self._queue:
+            self._wake.clear()
+            await self._wake.wait()
+        return self._queue.popleft()
 
     def _empty(self) -> None:
-        """Forgets what waits, and lets every partition be fetched again."""
-        self._queue = asyncio.Queue()
-        self._expected = {}
-        self._make_room()
+        """Forgets what waits."""
+        self._queue.clear()
+        self._bytes, self._expected = {}, {}
+
+    def _pause(self, tp: TP) -> None:
+        self._full.add(tp)
+        self._consumer.on_buffer_full(tp)
 
     def _make_room(self) -> None:
-        for tp in self._full:
+        """Lets partitions be fetched again of which little waits; not those that stand still."""
+        limit = self._tools.settings.waiting_bytes_max // 2
+        for tp in [tp for tp in self._full if self._bytes.get(tp, 0) <= limit and tp not in self.failures]:
+            self._full.discard(tp)
             self._consumer.on_buffer_drop(tp)
-        self._full.clear()
 
-    async def _seek(self, partitions: list[TP]) -> None:
-        committed = await self._consumer.committed_offsets(partitions)
-        begins = await self._consumer.begin_offsets(partitions)
-        for tp in partitions:
-            if tp in committed and committed[tp] < begins[tp]:
-                self._tools.report(
-                    f"topic {tp.topic}, partition {tp.partition}: the next record to forward was {committed[tp]}, "
-                    f"but the log begins at {begins[tp]}; what lies between was removed before it was read"
-                )
-            offset = max(self._past.get(tp, -1), committed.get(tp, begins[tp]), begins[tp])
-            self._past[tp] = self._expected[tp] = offset
+    async def _seek(self) -> None:
+        begins = await self._consumer.begin_offsets(self._partitions)
+        ends = await self._consumer.end_offsets(self._partitions)
+        committed = await self._consumer.committed_offsets(self._partitions)
+        for tp in self._partitions:
+            known = self._past.get(tp, committed.get(tp))
+            if known is not None and not begins[tp] <= known <= ends[tp]:
+                self._stand_still(tp, known, begins[tp], ends[tp])
+            elif tp not in self.failures:
+                self._past[tp] = self._expected[tp] = begins[tp] if known is None else known
+        self._make_room()
         await self._consumer.seek_all(dict(self._expected))
 
+    def _stand_still(self, tp: TP, position: int, begin: int, end: int) -> None:
+        if tp in self.failures:
+            return
+        what = f"topic {tp.topic}, partition {tp.partition}: the next record to forward is {position}, but the log "
+        if position < begin:
+            what += f"begins at {begin}; records {position} to {begin - 1} were removed before they were read"
+        else:
+            what += f"ends at {end}; the topic was made anew or truncated"
+        group = f"{self._tools.settings.namespace}-{self._tools.generation.name}"
+        self.failures[tp] = LogMismatch(
+            f"{what}. Restore it; or, to go on without them, stop the workers and set the committed offset of group "
+            f"{group} there with Kafka's kafka-consumer-groups"
+        )
+        self._tools.report(f"forwarding stands still: {self.failures[tp]}")
+
     async def _forward(self, piece: Slice) -> None:
-        tools = self._tools
+        tools, tp = self._tools, TP(piece.topic, piece.partition)
         outward = Outward(tools.producer, tools.settings)
         now_ms = time.time_ns() // 1_000_000
         for record in piece.records:
@@ -120,5 +174,7 @@ class Forwarder:
                 outward.stray(Accepted(event, handler, record, origin), tools.generation.shards)
                 tools.counters.count_stray()
         await outward.flush()
-        self._past[TP(piece.topic, piece.partition)] = piece.records[-1].offset + 1
+        self._past[tp] = piece.records[-1].offset + 1
+        self._bytes[tp] = self._bytes.get(tp, 0) - sum(map(weight, piece.records))
         self._make_room()
+        tools.troubles.over(PART)

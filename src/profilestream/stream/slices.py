@@ -16,7 +16,8 @@ Record = Any
 """A record as the consumer gives it: topic, partition, offset, timestamp (ms), key, value, headers."""
 
 RECORD_BYTES = 400
-"""What a waiting record is taken to weigh besides its value."""
+HEADER_BYTES = 150
+"""What a waiting record, and each of its headers, is taken to weigh besides the bytes of its key, value and headers."""
 
 
 class Slice(NamedTuple):
@@ -113,4 +114,7 @@ class Inbox:
 
 def weight(record: Record) -> int:
     """What a waiting record is taken to weigh, in bytes."""
-    return RECORD_BYTES + len(record.value or b"")
+    size = RECORD_BYTES + len(record.value or b"") + len(record.key or b"")
+    if record.headers:
+        size += sum(HEADER_BYTES + len(name) + len(text or b"") for name, text in record.headers)
+    return size

@@ -98,7 +98,9 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except OffsetOutOfRangeError as error:
             lost = error.args[0] if error.args and isinstance(error.args[0], Mapping) else {}
-            self.consumer.places.out_of_range([TP(tp.topic, tp.partition) for tp in lost])
+            beyond = [TP(tp.topic, tp.partition) for tp in lost]
+            # This is the fetching thread, and whoever works on them lives in the other.
+            self.parent_loop.call_soon_threadsafe(self.consumer.places.out_of_range, beyond)
             return {}
         except NoOffsetForPartitionError:
             return {}
