@@ -144,3 +144,12 @@ def test_a_duplicate_of_a_later_time_lets_no_time_pass() -> None:
     again = json.loads(purchase(2, 30, "b")) | {"occurred_at": 30 * DAY + 10}
     found.feed("purchase", json.dumps(again).encode(), 3)
     assert told(found) == [] and found.clock == 30 * DAY
+
+
+def test_what_did_not_fit_into_a_full_map_is_counted() -> None:
+    found = Trial(parse_definitions('[traits]\nby_order = "count(purchase, by=order_id)"\n'))
+    for n in range(1_003):
+        fields = {"event_id": f"e{n}", "customer_id": "c", "occurred_at": 0, "amount_minor": 1, "order_id": f"{n}"}
+        found.feed("purchase", json.dumps(fields).encode(), n)
+    assert len(found.traits("c")["by_order"]) == 1_000
+    assert found.missed("c") == {"by_order": 3} and found.missed("nobody") == {}

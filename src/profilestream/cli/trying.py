@@ -144,6 +144,8 @@ def _show(out: Console, trial: Trial, customer: str | None, count: int) -> None:
         explanations = trial.explain(name)
         clock = trial.clock or 0
         cards.show_all(out, name, trial.definitions, clock, trial.traits(name), explanations)
+        for trait, count in trial.missed(name).items():
+            out.print(f"{trait}: full; {people.counted(count, 'value')} did not fit")
     if customer is None and 0 < count < len(known):
         out.print(f"\n{people.counted(len(known) - count, 'more customer')}; --customer shows one, --count more")
 
@@ -215,6 +217,7 @@ def _trial_object(trial: Trial, customer: str | None) -> dict[str, Any]:
             {
                 "customer_id": name,
                 "traits": trial.traits(name),
+                "missed": trial.missed(name),
                 "segments": {s: {"since": format_time(at)} for s, at in trial.segments(name).items()},
                 "explanations": [explanation_object(name, e) for e in trial.explain(name)],
             }

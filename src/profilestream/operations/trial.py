@@ -126,6 +126,11 @@ class Trial:
         profile = self._profiles.get(customer_id)
         return {} if profile is None else self._engine.values(profile)
 
+    def missed(self, customer_id: str) -> dict[str, int]:
+        """For each trait whose bounded map was full: how many values did not fit."""
+        profile = self._profiles.get(customer_id)
+        return {} if profile is None else self._engine.missed(profile)
+
     def segments(self, customer_id: str) -> dict[str, int]:
         """The segments that a customer is in, in the file's order, with the time of entering (ms)."""
         profile = self._profiles.get(customer_id)
