@@ -1,0 +1,198 @@
+"""What must be true of a world that has come to rest, by a reading that shares no code with the engine."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from faust.types import TP
+
+from profilestream.core.times import TIME_MS_MAX
+from profilestream.wire.states import decode_state
+from tests.oracle import Outcome, format_time, shard_of
+from tests.oracle.aggregates import ProfileScope
+from tests.oracle.expressions import evaluate
+from tests.oracle.history import History, read_event
+from tests.simulator import definitions
+from tests.simulator.redis_data import SortedSet
+from tests.simulator.world import World
+
+Events = dict[str, list[dict[str, Any]]]
+
+
+def problems(world: World) -> list[str]:
+    """Everything that is wrong, as lines; none when all is well."""
+    failures = [f for host in (*world.workers, *world.emitters, *world.dead_hosts) for f in host.failures()]
+    if failures:
+        return [f"a process failed: {type(f).__name__}: {f}" for f in failures]
+    accepted = _accepted(world)
+    changes, found = _changes(world)
+    for number in range(world.work.shards):
+        found += _of_shard(world, number, accepted[number], changes)
+    found += _of_dead_letters(world)
+    found += [f"in the event loop: {error}" for error in world.line.loop.errors]
+    return found
+
+
+def _accepted(world: World) -> list[Events]:
+    """Each shard's distinct events, customer by customer, in the order of one log."""
+    found: list[Events] = [defaultdict(list) for _ in range(world.work.shards)]
+    seen = set()
+    for place in sorted(world.producers.events):
+        event = world.producers.events[place]
+        customer_id = event["customer_id"]
+        name = (customer_id, event["type"], event["event_id"])
+        if name not in seen:
+            seen.add(name)
+            found[shard_of(customer_id, world.work.shards)][customer_id].append(event)
+    return found
+
+
+def _of_shard(world: World, number: int, events: Events, changes: Mapping[tuple[str, str], Any]) -> list[str]:
+    keys, data = world.shard_keys[number], world.redis.server.data
+    owner = next(host for host in world.workers if TP("rekeyed", number) in host.owns)
+    clock = owner.shard(number)._updater.clock
+    found: list[str] = []
+    newest = max((e["occurred_at"] for own in events.values() for e in own), default=None)
+    if newest is not None and (clock != newest if world.work.clock == "event" else clock < newest):
+        found.append(f"shard {number}: its clock is {clock}, the newest event's time {newest}")
+    members: dict[str, set[str]] = defaultdict(set)
+    for customer_id in sorted(events):
+        fields = data.keys.get(keys.profile(customer_id).encode())
+        if fields is None:
+            found.append(f"customer {customer_id} has no profile")
+            continue
+        profile = {name.decode(): value.decode() for name, value in fields.items()}
+        found += _of_profile(world, customer_id, profile, events[customer_id], clock, changes, members)
+        found += _of_timer(world, number, customer_id, profile, clock)
+    for name in [s.name for s in definitions.oracle(world.work.text).definitions.segments]:
+        stored = data.keys.get(keys.segment(name).encode()) or SortedSet()
+        if {m.decode() for m in stored} != members[name]:
+            found.append(f"segment {name} of shard {number} has {sorted(stored)}, profiles say {sorted(members[name])}")
+    prefix = keys.profile_prefix.encode()
+    for key in data.keys:
+        if key.startswith(prefix) and key[len(prefix) :].decode() not in events:
+            found.append(f"a profile of nobody: {key.decode()}")
+    if world.work.strict and not world.redis.set_back:
+        found += _of_strict_order(world, number, events, changes)
+    return found
+
+
+def _of_profile(
+    world: World,
+    customer_id: str,
+    profile: dict[str, str],
+    events: list[dict[str, Any]],
+    clock: int,
+    changes: Mapping[tuple[str, str], Any],
+    members: dict[str, set[str]],
+) -> Iterator[str]:
+    spec = definitions.oracle(world.work.text).definitions
+    history = History(spec)
+    for index, raw in enumerate(events):
+        event = read_event(spec, raw, index)
+        assert event is not None, raw
+        history.add(event)
+    scope = ProfileScope(spec, history, clock)
+    from tests.oracle import readable
+
+    wanted = {name: readable(v) for name in spec.traits if (v := scope.name(name)) is not None}
+    actual = {name: json.loads(text) for name, text in profile.items() if not name.startswith("_")}
+    if json.dumps(wanted, sort_keys=True) != json.dumps(actual, sort_keys=True):
+        yield f"customer {customer_id}: traits are {actual}, and should be {wanted}"
+    if int(profile["_revision"]) != len(events):
+        yield f"customer {customer_id}: {profile['_revision']} events were folded, there are {len(events)}"
+    segments = json.loads(profile["_segments"])
+    for segment in spec.segments:
+        enters = evaluate(segment.enter, scope) is True
+        leaves = not enters if segment.exit is None else evaluate(segment.exit, scope) is True
+        inside = segment.name in segments
+        if inside:
+            members[segment.name].add(customer_id)
+        if (enters and not leaves and not inside) or (leaves and inside):
+            yield f"customer {customer_id}: is {'' if inside else 'not '}in {segment.name}, and should not be so"
+        last = changes.get((customer_id, segment.name))
+        crossing = last["crossing"] if last is not None else 0
+        if inside != (crossing % 2 == 1) or (inside and segments[segment.name]["crossing"] != crossing):
+            yield (
+                f"customer {customer_id}: _segments says {segments.get(segment.name)} of {segment.name}, "
+                f"subscribers were told crossing {crossing}"
+            )
+
+
+def _of_timer(world: World, number: int, customer_id: str, profile: dict[str, str], clock: int) -> Iterator[str]:
+    """The timer, the state and the profile agree on when time alone changes something next."""
+    keys, data = world.shard_keys[number], world.redis.server.data
+    timer = (data.keys.get(keys.timers.encode()) or {}).get(customer_id.encode())
+    state = data.keys.get(keys.state(customer_id).encode())
+    if state is None:
+        yield f"customer {customer_id} has no state"
+        return
+    due: int | None = decode_state(state, customer_id, definitions.engine(world.work.text)).due
+    due = None if due is None or due > TIME_MS_MAX else due
+    if due != (None if timer is None else int(timer)):
+        yield f"customer {customer_id}: the timer is {timer}, the state says {due}"
+    until = None if due is None else format_time(due)
+    if profile.get("_valid_until") != until:
+        yield f"customer {customer_id}: _valid_until is {profile.get('_valid_until')}, the state says {until}"
+
+
+def _changes(world: World) -> tuple[dict[tuple[str, str], Any], list[str]]:
+    """The last change of each customer and segment, and what is wrong with those before."""
+    found: list[str] = []
+    last: dict[tuple[str, str], Any] = {}
+    for number in range(world.work.shards):
+        for record in world.broker.logs[TP("segment-changes", number)].committed():
+            assert record.value is not None
+            change = json.loads(record.value)["data"]
+            pair = (change["customer_id"], change["segment"])
+            before = last[pair]["crossing"] if pair in last else 0
+            name = f"change {change['crossing']} of {pair}, offset {record.offset}"
+            if change["crossing"] != before + 1:
+                found.append(f"{name}: follows {before}")
+            if change["change"] != ("entered" if change["crossing"] % 2 else "exited"):
+                found.append(f"{name}: says {change['change']}")
+            if shard_of(pair[0], world.work.shards) != number:
+                found.append(f"{name}: is in partition {number}")
+            if change["cause"] == "repair" and not world.redis.set_back:
+                found.append(f"{name}: repaired, though Redis was never set back")
+            last[pair] = change
+    return last, found
+
+
+def _of_strict_order(world: World, number: int, events: Events, changes: Mapping[tuple[str, str], Any]) -> list[str]:
+    """Where only one order is possible, the crossings are the oracle's, one by one."""
+    ordered = [world.producers.events[place] for place in sorted(world.producers.events) if place[1] == number]
+    outcome: Outcome = definitions.oracle(world.work.text).run(ordered)
+    wanted: dict[str, list[Any]] = {
+        customer_id: [(c.segment, c.crossing, c.cause, format_time(c.time_ms)) for c in customer.changes]
+        for customer_id, customer in outcome.customers.items()
+        if customer.changes
+    }
+    actual: dict[str, list[Any]] = defaultdict(list)
+    for record in world.broker.logs[TP("segment-changes", number)].committed():
+        assert record.value is not None
+        message = json.loads(record.value)
+        change = message["data"]
+        actual[change["customer_id"]].append(
+            (change["segment"], change["crossing"], change["cause"], message["time"])
+        )
+    return [
+        f"customer {customer_id}: announced {actual.get(customer_id)}, and should be {wanted.get(customer_id)}"
+        for customer_id in sorted(wanted.keys() | actual.keys())
+        if wanted.get(customer_id) != actual.get(customer_id)
+    ]
+
+
+def _of_dead_letters(world: World) -> list[str]:
+    told = set()
+    for tp, log in world.broker.logs.items():
+        if tp.topic == "dead-letters":
+            for record in log.committed():
+                said = dict(record.headers)
+                told.add((said["topic"].decode(), int(said["partition"]), int(said["offset"])))
+    poison = world.producers.poison
+    lost = [f"no dead letter for {place}" for place in sorted(poison - told)]
+    return lost + [f"a dead letter for a good record at {place}" for place in sorted(told - poison)]

@@ -1,0 +1,114 @@
+"""The definitions files of the simulator; each is compiled once a process."""
+
+from __future__ import annotations
+
+import copy
+from functools import lru_cache
+from typing import Any
+
+from profilestream.core.engine import Engine
+from profilestream.settings import Settings
+from profilestream.store.metadata import Generation
+from profilestream.stream.sources import Sources
+from profilestream.wire.definitions import parse_definitions
+from tests.oracle import Oracle
+
+# Segments over two topics, whose refold interleaves differently; hysteresis; windows; `since`; maps.
+SHOP = """
+[traits]
+orders = "count(purchase)"
+spend = "sum(purchase.amount_minor)"
+spend_2d = "sum(purchase.amount_minor, over='2d')"
+open_tickets = "count(support[kind == 'opened']) - count(support[kind == 'closed'])"
+last_order_at = "last(purchase.occurred_at)"
+views_1d = "count(browsing, over='1d')"
+spend_by_channel = "sum(purchase.amount_minor, by=channel)"
+[segments.calm_buyer]
+enter = "orders >= 2 and open_tickets == 0"
+[segments.big_spender]
+enter = "spend_2d >= 100"
+exit = "spend_2d < 40"
+[segments.lapsing]
+enter = "orders >= 1 and since(last_order_at) > hours(30)"
+[segments.busy]
+enter = "views_1d >= 2"
+exit = "views_1d == 0 and open_tickets == 0"
+"""
+
+# Much by time: short windows, two conditions that time alone flips.
+TIMES = """
+[traits]
+orders_6h = "count(purchase, over='6h')"
+orders_before = "count(purchase, over='6h', ago='6h')"
+tickets_1d = "count(support, over='1d')"
+orders = "count(purchase)"
+last_view_at = "last(browsing.occurred_at)"
+last_order_at = "last(purchase.occurred_at)"
+top_categories = "top(browsing.category, 2, over='1d')"
+[segments.growing]
+enter = "orders_6h > orders_before"
+[segments.troubled]
+enter = "tickets_1d >= 2"
+exit = "tickets_1d == 0"
+[segments.gone_quiet]
+enter = "since(last_view_at) > hours(3) and since(last_order_at) > hours(5)"
+[segments.looking]
+enter = "after(last_view_at, last_order_at) and since(last_view_at) <= hours(8)"
+"""
+
+FILES = (SHOP, TIMES)
+
+
+class _Engine(Engine):
+    """An engine that compiles once for all worlds what a real one compiles once for all its shards."""
+
+    _compiled: dict[int, Any]
+
+    def difference(self, changed: int, encode: Any) -> Any:
+        found = self._compiled.get(changed)
+        if found is None:
+            found = self._compiled[changed] = super().difference(changed, encode)
+        return found
+
+
+@lru_cache(maxsize=8)
+def _engine(text: str) -> Engine:
+    engine = _Engine(parse_definitions(text, "the simulator's definitions"))
+    engine._compiled = {}
+    return engine
+
+
+@lru_cache(maxsize=8)
+def sources(text: str) -> Sources:
+    """How records are read; without state, so one for all."""
+    return Sources(_engine(text), settings())
+
+
+def engine(text: str) -> Engine:
+    """An engine of a process of its own; what is compiled is shared."""
+    return copy.copy(_engine(text))
+
+
+@lru_cache(maxsize=8)
+def oracle(text: str) -> Oracle:
+    return Oracle(text)
+
+
+def generation(text: str, shards: int) -> Generation:
+    fingerprint = _engine(text).definitions.fingerprint
+    return Generation("g1", shards, text, fingerprint, "2026-01-01T00:00:00.000Z", "live")
+
+
+@lru_cache(maxsize=1)
+def _settings() -> Settings:
+    return Settings(
+        kafka="simulated:9092",
+        redis="redis://simulated:6379",
+        namespace="ps",
+        definitions=None,
+    )
+
+
+def settings(**limits: Any) -> Settings:
+    """Settings with limits below what a real installation may have."""
+    return _settings().model_copy(update=limits)

@@ -1,0 +1,317 @@
+"""One world from its seed: processes come, die, freeze and change places, servers fail, then all becomes calm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+from faust.types import TP
+
+from profilestream.store.keys import Keys
+from tests.simulator import definitions, seams, workload
+from tests.simulator.kafka_broker import Broker
+from tests.simulator.kafka_clients import TRANSACTION_TIMEOUT_S
+from tests.simulator.loop import Process, Stuck
+from tests.simulator.processes import EmitterHost, Host, WorkerHost
+from tests.simulator.redis_server import Redis
+from tests.simulator.timeline import Timeline
+
+SETTLE_S_MAX = 120.0
+STEPS_MAX = 600_000
+WORKERS = EMITTERS = 2
+
+
+class World:
+    """Everything of one seed. `run` lets it happen; afterwards `check.problems` says what is wrong, if anything."""
+
+    def __init__(self, seed: int, traces: bool = False) -> None:
+        random = Random(f"world {seed}")
+        self.seed = seed
+        self.work = workload.make(random)
+        wall_ms = workload.BEGIN_MS if self.work.clock == "wall" else self.work.end_ms
+        self.line = Timeline(random.getrandbits(64), wall_ms, traces)
+        self.broker = Broker(self.line, self.work.partitions)
+        self.redis = Redis(self.line)
+        self.producers = workload.Producers(self.line, self.broker)
+        self.settings = definitions.settings(
+            commit_customers_max=random.choice((1, 2, 3, 50)),
+            commits_in_flight_max=random.choice((1, 2, 4)),
+            cached_profiles_max=random.choice((1, 100)),
+            outbox_changes_max=random.choice((2, 100_000, 100_000)),
+            waiting_bytes_max=random.choice((1_500, 1_000_000)),
+            timers_page_max=random.choice((1, 250)),
+        )
+        self.shard_keys = [Keys("ps", "g1").shard(n) for n in range(self.work.shards)]
+        self.workers: list[WorkerHost] = []
+        self.emitters: list[EmitterHost] = []
+        self.faults: list[str] = []
+        self.dead_hosts: list[Host] = []
+        self._over = False
+        self._random = random
+        seams.Present.line, seams.Present.broker, seams.Present.redis = self.line, self.broker, self.redis
+
+    def run(self) -> None:
+        """Lets it all happen; raises Stuck when it does not come to rest."""
+        self.line.loop.run(self._live(), STEPS_MAX)
+
+    async def _live(self) -> None:
+        arrivals, line = self.work.arrivals, self.line
+        for arrival in arrivals[: self.work.prefilled]:
+            self._append(arrival)
+        for n in range(WORKERS):
+            self.workers.append(self._start_worker(n))
+        for n in range(EMITTERS):
+            self.emitters.append(self._start_emitter(n))
+        self._rebalance_workers()
+        self._rebalance_emitters()
+        span_s = self._random.uniform(0.5, 3.0)
+        for _ in range(self._random.choice((0, 1, 2, 4, 8))):
+            fault = self._random.choice(FAULTS)
+            line.later(self._random.uniform(0.02, span_s), self._strike, fault)
+        rest = arrivals[self.work.prefilled :]
+        for arrival in rest:
+            await asyncio.sleep(self._random.uniform(0.0, 2 * span_s / len(rest)))
+            self._append(arrival)
+        await asyncio.sleep(max(0.0, span_s - line.loop.time()) + 0.2)
+        await self._become_calm()
+        await self._settle()
+        if self.work.clock == "wall":
+            for _ in range(self._random.choice((1, 2))):
+                line.leap_to(line.wall_ms() + self._random.choice((7, 50, 300)) * workload.HOUR_MS)
+                line.tell("the wall clock leaps")
+                await self._settle()
+
+    def _append(self, arrival: workload.Arrival) -> None:
+        if self.work.clock == "wall":
+            self.line.leap_to(arrival.timestamp)
+        self.producers.append(arrival)
+        self.line.tell(f"produced {arrival.kind} to {arrival.topic}/{arrival.partition}: {arrival.value!r}")
+
+    # Processes
+
+    def _start_worker(self, n: int) -> WorkerHost:
+        process = Process(self.line.loop, f"worker {n}", self._died)
+        host = WorkerHost(process, self.line, self.broker, self.work, self.settings)
+        host.start()
+        return host
+
+    def _start_emitter(self, n: int) -> EmitterHost:
+        process = Process(self.line.loop, f"emitter {n}", self._died)
+        host = EmitterHost(process, self.line, self.redis, self.work, self.settings)
+        host.start()
+        return host
+
+    def _died(self, process: Process) -> None:
+        """The group notices after a while, and somebody starts it again after another."""
+        self.line.tell(f"{process.name} is killed")
+        if self._over:
+            return
+        random = self._random
+        hosts: list[Any] = self.workers if process.name.startswith("worker") else self.emitters
+        n = next(i for i, host in enumerate(hosts) if host.process is process)
+        rebalance = self._rebalance_workers if hosts is self.workers else self._rebalance_emitters
+        self.line.later(random.uniform(0.05, 0.4), rebalance)
+        self.line.later(random.uniform(0.1, 1.0), self._restart, hosts, n, rebalance)
+
+    def _restart(self, hosts: list[Any], n: int, rebalance: Callable[[], None]) -> None:
+        if self._over or hosts[n].process.alive:
+            return
+        self.dead_hosts.append(hosts[n])
+        hosts[n] = self._start_worker(n) if hosts is self.workers else self._start_emitter(n)
+        self.line.later(self._random.uniform(0.01, 0.2), rebalance)
+
+    def _rebalance_workers(self) -> None:
+        """Each shard, with its partition of every topic, goes to one of those who answer the group."""
+        able = [host for host in self.workers if host.process.alive and not host.process.frozen]
+        if not able:
+            return
+        choice = [self._random.randrange(len(able)) for _ in range(self.work.shards + 1)]
+        given: list[set[TP]] = [set() for _ in able]
+        for topic in (*self.work.topics, "rekeyed"):
+            for partition in range(self.work.partitions[topic]):
+                given[choice[partition]].add(TP(topic, partition))
+        for host in self.workers:
+            host.owns = set()
+        for host, assignment in zip(able, given, strict=True):
+            host.owns = assignment
+            self._post(host, frozenset(assignment))
+
+    def _rebalance_emitters(self) -> None:
+        able = [host for host in self.emitters if host.process.alive and not host.process.frozen]
+        if not able:
+            return
+        owners = [self._random.choice(able) for _ in range(self.work.shards)]
+        for host in able:
+            self._post(host, frozenset(n for n, owner in enumerate(owners) if owner is host))
+
+    def _post(self, host: Host, assignment: Any) -> None:
+        """Not everybody hears of it at once: for a while two may hold the same."""
+        host.wanted = assignment  # type: ignore[attr-defined]
+        delay_s = 0.001 if self._over else self._random.choice((0.001, 0.001, self._random.uniform(0.0, 0.6)))
+        host.posted_s = max(getattr(host, "posted_s", 0.0), self.line.loop.time() + delay_s)  # type: ignore[attr-defined]
+        self.line.at(host.posted_s, host.mailbox.put_nowait, assignment)  # type: ignore[attr-defined]
+
+    # Faults
+
+    def _strike(self, fault: str) -> None:
+        if self._over:
+            return
+        self.faults.append(fault)
+        self.line.tell(f"fault: {fault}")
+        FAULTS_BY_NAME[fault](self)
+
+    def _any_host(self) -> Any:
+        return self._random.choice([*self.workers, *self.workers, *self.emitters])
+
+    def _kill(self) -> None:
+        process = self._any_host().process
+        if process.alive:
+            process.fuse = self._random.randrange(400)
+
+    def _freeze(self) -> None:
+        """SIGSTOP; the group takes its shards away when it lasts, and gives some back after it woke up."""
+        host = self._any_host()
+        if not host.process.alive or host.process.frozen:
+            return
+        host.process.freeze()
+        rebalance = self._rebalance_workers if host in self.workers else self._rebalance_emitters
+        lasts_s = self._random.choice((0.1, 0.5, 2.0))
+        if lasts_s > 0.2:
+            self.line.later(0.2, rebalance)
+        self.line.later(lasts_s, self._thaw, host, rebalance)
+
+    def _thaw(self, host: Host, rebalance: Callable[[], None]) -> None:
+        if host.process.frozen:
+            self.line.tell(f"{host.process.name} wakes up")
+            host.process.thaw()
+            self.line.later(self._random.uniform(0.01, 0.5), rebalance)
+
+    def _redis_set_back(self) -> None:
+        which = self._random.choice((-1, *range(6)))
+        old_lives_s = self._random.choice((0.0, 0.0, 0.2))
+        self.redis.set_back_to_dump(which, self._random.choice((0.0, 0.1, 1.0)), old_lives_s)
+
+    def _redis_restarts(self) -> None:
+        self.redis.restart(self.redis.server.data.copy(), self._random.choice((0.0, 0.3)), 0.0)
+
+    def _redis_dumps_often(self) -> None:
+        """Dumps as it goes along, and some time later an older one is what is left."""
+        for _ in range(4):
+            self.line.later(self._random.uniform(0.0, 0.5), self.redis.dump)
+        self.line.later(self._random.uniform(0.1, 1.0), self._strike, "Redis is set back")
+
+    def _scripts_flushed(self) -> None:
+        self.redis.server.data.scripts.clear()
+
+    def _out_of_memory(self) -> None:
+        self.line.chaos.out_of_memory_until_s = self.line.loop.time() + self._random.uniform(0.01, 0.4)
+
+    def _redis_stalls(self) -> None:
+        until_s = self.line.loop.time() + self._random.choice((0.3, 2.0, 12.0))
+        self.line.chaos.redis_stalled_until_s = until_s
+
+    def _kafka_stalls(self) -> None:
+        until_s = self.line.loop.time() + self._random.choice((0.3, 2.0, 12.0, 30.0))
+        self.line.chaos.kafka_stalled_until_s = until_s
+
+    # Calm
+
+    async def _become_calm(self) -> None:
+        self.line.tell("all becomes calm")
+        line, self._over = self.line, True
+        line.chaos.calm()
+        line.chaos.out_of_memory_until_s = 0.0
+        await asyncio.sleep(max(0.0, self.redis.away_until_s - line.loop.time()))
+        for hosts in (self.workers, self.emitters):
+            for n, host in enumerate(list(hosts)):
+                host.process.fuse = None
+                host.process.thaw()
+                if not host.process.alive:
+                    hosts[n] = self._start_worker(n) if hosts is self.workers else self._start_emitter(n)  # type: ignore
+        self._rebalance_workers()
+        self._rebalance_emitters()
+
+    async def _settle(self) -> None:
+        """Waits until nothing is left to do; raises Stuck, with what is left, when that never comes."""
+        line = self.line
+        stop_s, calm = line.loop.time() + SETTLE_S_MAX, 0
+        left: list[str] = []
+        wall_ms = line.wall_ms()
+        while line.loop.time() < stop_s:
+            await asyncio.sleep(0.3)
+            self.broker.abort_overdue(TRANSACTION_TIMEOUT_S)
+            if any(True for host in (*self.workers, *self.emitters) for _ in host.failures()):
+                return
+            left = list(self._left(wall_ms))
+            calm = 0 if left else calm + 1
+            if calm == 2:
+                return
+        raise Stuck("; ".join(left))
+
+    def _left(self, wall_ms: int) -> Iterator[str]:
+        """What is still to be done."""
+        for host in (*self.workers, *self.emitters):
+            if host.assigned != host.wanted:  # type: ignore[attr-defined]
+                yield f"{host.process.name} has not taken over"
+                return
+        data = self.redis.server.data
+        for number, keys in enumerate(self.shard_keys):
+            owner = next(host for host in self.workers if TP("rekeyed", number) in host.owns)
+            shard = owner.shard(number)
+            updater = shard._updater if shard is not None else None
+            if updater is None or not updater.idle.is_set():
+                yield f"{owner.process.name} is at work on shard {number}"
+                continue
+            head = data.execute([b"HMGET", keys.head.encode(), b"commit", b"repair"])
+            if (head[0] or b"").decode() != updater._commit or head[1] is not None:
+                yield f"shard {number}: the head is another, or in repair"
+            for topic in (*self.work.topics, "rekeyed"):
+                position = updater.positions.get(topic, 0)
+                if self.work.partitions[topic] == self.work.shards and position < _needed(
+                    self.broker, TP(topic, number)
+                ):
+                    yield f"shard {number}: {topic} is at {position}"
+            if data.execute([b"ZRANGEBYSCORE", keys.timers.encode(), b"-inf", b"%d" % updater.clock]):
+                yield f"shard {number}: timers are due"
+            if data.execute([b"XLEN", keys.outbox.encode()]):
+                yield f"shard {number}: changes wait"
+            if self.work.clock == "wall" and updater.clock < wall_ms:
+                yield f"shard {number}: its clock is behind"
+        for topic in self.work.topics:
+            if self.work.partitions[topic] != self.work.shards:
+                for partition in range(self.work.partitions[topic]):
+                    tp = TP(topic, partition)
+                    owner = next(host for host in self.workers if tp in host.owns)
+                    if owner.worker._forwarder.committed().get(tp, 0) < _needed(self.broker, tp):
+                        yield f"{topic}/{partition} is not forwarded"
+        for tp, log in self.broker.logs.items():
+            if log.open:
+                yield f"{tp.topic}/{tp.partition} has an open transaction"
+
+
+def _needed(broker: Broker, tp: TP) -> int:
+    """The offset after the last committed record."""
+    records = broker.logs[tp].committed()
+    return records[-1].offset + 1 if records else 0
+
+
+FAULTS_BY_NAME: dict[str, Callable[[World], None]] = {
+    "a process is killed": World._kill,
+    "a process freezes": World._freeze,
+    "workers change places": World._rebalance_workers,
+    "emitters change places": World._rebalance_emitters,
+    "Redis is set back": World._redis_set_back,
+    "Redis dumps, then is set back": World._redis_dumps_often,
+    "Redis restarts": World._redis_restarts,
+    "Redis forgets its scripts": World._scripts_flushed,
+    "Redis is out of memory": World._out_of_memory,
+    "Redis does not answer": World._redis_stalls,
+    "Kafka does not answer": World._kafka_stalls,
+}
+FAULTS = (
+    *FAULTS_BY_NAME,
+    "a process is killed", "a process is killed", "a process freezes", "workers change places",
+    "Redis dumps, then is set back",
+)  # fmt: skip
