@@ -37,7 +37,7 @@ _TRANSACTION_BYTES_MAX = 1024 * 1024
 _IDLE_WAIT_MS = 1_000
 _BACKOFF_S = (0.1, 5.0)
 _HEAD_POLL_S = 0.2
-_FENCED_S_MAX = 5.0
+_STANDING_S_MAX = 5.0
 
 
 @dataclass(frozen=True)
@@ -129,14 +129,17 @@ class ShardRelay:
 
     async def _remove(self, position: AnnouncedPosition) -> None:
         if not await self._outbox.remove(position.mark):
-            raise self._was_set_back(await self._outbox.head(), position)
+            raise self._contradiction(await self._outbox.head(), position)
 
     def _check(self, head: ShardHead, position: AnnouncedPosition | None) -> None:
         """Hold the shard's history to what was announced; `LogMismatch` when Redis was set back."""
         if position is not None and (head.announced is None or head.announced.commit != position.commit):
-            raise self._was_set_back(head, position)
+            raise self._contradiction(head, position)
 
-    def _was_set_back(self, head: ShardHead, position: AnnouncedPosition) -> LogMismatch:
+    def _contradiction(self, head: ShardHead, position: AnnouncedPosition) -> Fenced | LogMismatch:
+        if head.announced is not None and head.announced.sequence > position.sequence:
+            # Marks follow what is announced, so it is this relay's position that is old: it was stopped for a while.
+            return Fenced("another emitter has announced more of this shard")
         return LogMismatch(
             f"shard {self._shard}: commit {position.sequence} was announced, but Redis, at commit {head.sequence}, "
             "does not have it: Redis has lost its last writes. A worker repairs the shard; until then nothing of it "
@@ -159,15 +162,17 @@ class ShardRelay:
         """After a fence: the shard is another's until a worker commits. Not for good, because a worker that
         only looked at the position fences too, and an idle shard would keep its last changes for ever."""
         seen = await self._outbox.head()
-        for _ in range(round(_FENCED_S_MAX / _HEAD_POLL_S)):
+        for _ in range(round(_STANDING_S_MAX / _HEAD_POLL_S)):
             if await self._pause(_HEAD_POLL_S) or await self._outbox.head() != seen:
                 return
 
     async def _await_repair(self) -> None:
-        """After a mismatch: only a repair makes this shard's outbox good again; it may be over at the next look."""
+        """After a mismatch: only a repair makes this shard's outbox good again. Not for good, because it may have come
+        and gone before the first look here."""
         seen = await self._outbox.head()
-        while not (head := await self._outbox.head()).repair and head.announced == seen.announced:
-            if await self._pause(_HEAD_POLL_S):
+        for _ in range(round(_STANDING_S_MAX / _HEAD_POLL_S)):
+            head = await self._outbox.head()
+            if head.repair or head.announced != seen.announced or await self._pause(_HEAD_POLL_S):
                 return
 
     async def _pause(self, seconds: float) -> bool:
