@@ -138,15 +138,17 @@ class Broker:
 
     def open_id(self, name: str) -> asyncio.Future[int]:
         """InitProducerId: fences, aborts what is open, waits for what is ending; gives the new epoch."""
-        state = self._ids.setdefault(name, _Id())
         future: asyncio.Future[int] = self._line.loop.create_future()
-        if state.transaction is not None and not state.markers_left:
-            state.epoch += 1
-            self._end(name, state, commit=False)
-        self._when_ended(state, lambda: self._opened(state, future))
+        self._open(name, self._ids.setdefault(name, _Id()), future)
         return future
 
-    def _opened(self, state: _Id, future: asyncio.Future[int]) -> None:
+    def _open(self, name: str, state: _Id, future: asyncio.Future[int]) -> None:
+        if state.transaction is not None:
+            if not state.markers_left:
+                state.epoch += 1
+                self._end(name, state, commit=False)
+            self._when_ended(state, lambda: self._open(name, state, future))
+            return
         state.epoch += 1
         if not future.done():
             future.set_result(state.epoch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import traceback
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,7 @@ def prepare() -> None:
     seams.install()
     # What dead processes were doing is collected some day: their coroutines object, and nobody minds.
     sys.unraisablehook = _pass_over
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
     gc.disable()
 
 
