@@ -64,6 +64,7 @@ class ShardRelay:
         self._events = events
         self._stopping = asyncio.Event()
         self._retries = 0
+        self._doubted = ""
         self.mismatch: LogMismatch | None = None
 
     def stop(self) -> None:
@@ -139,7 +140,10 @@ class ShardRelay:
     def _contradiction(self, head: ShardHead, position: AnnouncedPosition) -> Fenced | LogMismatch:
         if head.announced is not None and head.announced.sequence > position.sequence:
             # Marks follow what is announced, so it is this relay's position that is old: it was stopped for a while.
-            return Fenced("another emitter has announced more of this shard")
+            # Unless Kafka gives it a second time.
+            if self._doubted != position.commit:
+                self._doubted = position.commit
+                return Fenced("another emitter has announced more of this shard")
         return LogMismatch(
             f"shard {self._shard}: commit {position.sequence} was announced, but Redis, at commit {head.sequence}, "
             "does not have it: Redis has lost its last writes. A worker repairs the shard; until then nothing of it "
