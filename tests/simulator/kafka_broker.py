@@ -43,7 +43,7 @@ class Log:
         self.partition = partition
         self.entries: list[tuple[Record, Transaction | None] | None] = []
         self.open: dict[Transaction, int] = {}
-        self.changed: Callable[[], None] = lambda: None
+        self.changed: Callable[[Log], None] = lambda log: None
 
     @property
     def end(self) -> int:
@@ -69,19 +69,19 @@ class Log:
         if transaction is not None and transaction not in self.open:
             self.open[transaction] = offset
             transaction.logs.append(self)
-        self.changed()
+        self.changed(self)
         return offset
 
     def mark(self, transaction: Transaction) -> None:
         """The marker at the end of a transaction."""
         self.entries.append(None)
         self.open.pop(transaction, None)
-        self.changed()
+        self.changed(self)
 
     def hole(self) -> None:
         """An offset with no record, as compaction leaves."""
         self.entries.append(None)
-        self.changed()
+        self.changed(self)
 
     def read(self, position: int, records_max: int) -> tuple[list[Record], int]:
         """Committed records from a position on, and where the next read begins, past markers and what is aborted."""
@@ -118,21 +118,24 @@ class Broker:
         self.logs = {TP(t, p): Log(t, p) for t, count in partitions.items() for p in range(count)}
         self.groups: dict[str, dict[TP, tuple[int, str]]] = {}
         self._ids: dict[str, _Id] = {}
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[tuple[frozenset[TP], asyncio.Future[None]]] = []
         for log in self.logs.values():
             log.changed = self._wake
 
-    def wait_for_records(self) -> asyncio.Future[None]:
-        """Done when any log changes."""
+    def wait_for_records(self, partitions: Iterable[TP]) -> asyncio.Future[None]:
+        """Done when one of these logs changes."""
         future: asyncio.Future[None] = self._line.loop.create_future()
-        self._waiting.append(future)
+        self._waiting.append((frozenset(partitions), future))
         return future
 
-    def _wake(self) -> None:
-        for future in self._waiting:
-            if not future.done():
+    def _wake(self, log: Log) -> None:
+        tp, waiting = TP(log.topic, log.partition), []
+        for partitions, future in self._waiting:
+            if tp in partitions and not future.done():
                 future.set_result(None)
-        self._waiting.clear()
+            elif not future.done():
+                waiting.append((partitions, future))
+        self._waiting = waiting
 
     # Transactions
 

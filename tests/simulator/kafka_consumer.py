@@ -42,7 +42,9 @@ class _Fetching(AIOKafkaConsumerThread):  # type: ignore[misc]
         line, broker = self.line, self.broker
         await self.channel.ask(lambda: None)
         if not self._anything_for(active_partitions):
-            await asyncio.wait({broker.wait_for_records()}, timeout=FETCH_WAIT_S)
+            waiting = broker.wait_for_records(active_partitions)
+            await asyncio.wait({waiting}, timeout=FETCH_WAIT_S)
+            waiting.cancel()
         await asyncio.sleep(line.chaos.latency_s())
         found = {}
         for tp in sorted(active_partitions & self.assigned):

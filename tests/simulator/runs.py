@@ -51,9 +51,21 @@ def run(seed: int, traces: bool = False) -> Outcome:
     changes = sum(log.end for tp, log in world.broker.logs.items() if tp.topic == "segment-changes")
     outcome = Outcome(seed, found, world.faults, world.line.loop.steps, world.redis.set_back, changes, world.line.told)
     del world
-    if seed % COLLECT_EVERY == 0:
-        gc.collect()
+    _tidy()
     return outcome
+
+
+def _tidy() -> None:
+    """Collects worlds that are over; what the first has loaded and compiled stays, and is not looked at again."""
+    _Done.worlds += 1
+    if _Done.worlds % COLLECT_EVERY == 1:
+        gc.collect()
+    if _Done.worlds == 1:
+        gc.freeze()
+
+
+class _Done:
+    worlds = 0
 
 
 def _pass_over(unraisable: Any) -> None:
