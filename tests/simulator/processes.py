@@ -20,6 +20,7 @@ from profilestream.stream.crew import Crew, Live
 from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.relay import RelayEvents, ShardRelay
+from profilestream.stream.reports import Troubles
 from profilestream.worker import Worker
 from tests.simulator import definitions
 from tests.simulator.kafka_broker import Broker, Channel
@@ -87,6 +88,7 @@ class WorkerHost(Host):
             AnnouncedLog(settings),
             self._reassert,
             self.report,
+            Troubles(self.report),
         )
         worker._forwarder = Forwarder(worker._tools)
         worker._partitions = self._work.partitions
@@ -125,7 +127,7 @@ class WorkerHost(Host):
         """Kafka refuses offsets of a member of an older generation of the group."""
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
-            offsets = {tp: (offset, "") for tp, offset in self.worker.committed().items()}
+            offsets = {tp: (offset, str(first)) for tp, (offset, first) in self.worker.committed().items()}
             try:
                 await self._channel.ask(lambda offsets=offsets: self._committed(offsets))
             except KafkaError:
