@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     rekeyed_topic: str = "rekeyed"
     generations_topic: str = "generations"
     announced_topic: str = "announced"
+    redriven_topic: str = "redriven"
 
     # Limits of one commit, of memory, of what may wait.
     commit_customers_max: int = Field(250, ge=1, le=5_000)

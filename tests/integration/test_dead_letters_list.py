@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from profilestream.operations.dead_letters import list_dead_letters
+from profilestream.operations.letter_selection import parse_selection
 from profilestream.settings import Settings
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.topics import Admin
@@ -56,10 +59,16 @@ async def test_each_record_is_listed_once_oldest_first_and_counted_by_reason(set
     }
 
 
-async def test_reason_topic_and_count_select(settings: Settings) -> None:
+async def test_reason_topic_time_position_and_count_select(settings: Settings) -> None:
     kafka, topic = str(settings.kafka), settings.dead_letters_topic
-    assert [x.offset for x in (await list_dead_letters(kafka, topic, reason="bad_time")).letters] == [4, 9]
-    assert [x.offset for x in (await list_dead_letters(kafka, topic, topic="browsing")).letters] == [9]
+
+    async def offsets(**options: Any) -> list[int]:
+        return [x.offset for x in (await list_dead_letters(kafka, topic, parse_selection(**options))).letters]
+
+    assert await offsets(reasons=["bad_time"]) == [4, 9]
+    assert await offsets(topics=["browsing"]) == [9]
+    assert await offsets(since=str(T0_MS + 4), until=str(T0_MS + 9)) == [4, 5]
+    assert await offsets(positions=["purchases:0:3-4", "browsing:1"]) == [3, 4, 9]
     newest = await list_dead_letters(kafka, topic, count=2)
     assert [x.offset for x in newest.letters] == [5, 9]
     assert newest.total == 4

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from profilestream.settings import Settings
 from profilestream.stream.topics import Admin
 from profilestream.wire.changes import SegmentChange, encode_change
 
+ROOT = Path(__file__).parent.parent.parent
 PARTITIONS = 4
 FAST = {"session_timeout_ms": 6_000, "handover_s": 3.0}
 
@@ -342,7 +344,7 @@ def lines_until_killed(words: list[str], count: int, missing: set[str]) -> list[
     """What a subscriber prints until it is killed: after so many lines, or once all that was missing has come."""
     lines: list[str] = []
     left = set(missing)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         while len(lines) < count and left:
             lines.append(child.stdout.readline())

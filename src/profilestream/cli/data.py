@@ -1,4 +1,4 @@
-"""Commands about data on its way: `produce`, `dead-letters list`, and `changes`."""
+"""Commands about data on its way: `produce`, then `changes` and `dead-letters`, which have modules of their own."""
 
 from __future__ import annotations
 
@@ -9,27 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from profilestream.cli import changes, people
-from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.cli import changes, dead_letters, people
+from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.errors import UsageError
-from profilestream.operations import dead_letters as letters
 from profilestream.operations import produce as producing
-
-LISTED_COUNT = 50
-
-dead_letters = typer.Typer(help="Records that were no events, and why.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands in the order in which help shows them."""
     app.command("produce")(produce)
     changes.register(app)
-    app.add_typer(dead_letters, name="dead-letters")
+    dead_letters.register(app)
 
 
 def produce(
@@ -55,47 +49,6 @@ def produce(
             _tell(f"stopped: {people.counted(done.events, 'event')} sent to {topic}")
             raise
     print(f"{people.counted(done.events, 'event')} to {topic} in {done.seconds:.1f} s")
-
-
-@dead_letters.command("list")
-def list_(
-    reason: Annotated[str | None, typer.Option(help="Only this reason, e.g. bad_time.")] = None,
-    topic: Annotated[str | None, typer.Option(help="Only records of this topic.")] = None,
-    count: Annotated[
-        int | None, typer.Option(help=f"The newest N (a table: {LISTED_COUNT}; --json: all).", min=0)
-    ] = None,
-    as_json: JsonOption = False,
-    kafka: KafkaOption = None,
-    redis: RedisOption = None,
-    namespace: NamespaceOption = None,
-) -> None:
-    """List dead letters: when, why, and where the record stands."""
-    chosen = settings(kafka, redis, namespace, needs=("kafka",))
-    limit = LISTED_COUNT if count is None and not as_json else count
-    found = asyncio.run(letters.list_dead_letters(str(chosen.kafka), chosen.dead_letters_topic, reason, topic, limit))
-    if as_json:
-        print(msgspec.json.encode(found.letters).decode())
-    else:
-        _show(found)
-
-
-def _show(found: letters.DeadLetters) -> None:
-    if not found.total and not found.unreadable:
-        print("no dead letters")
-        return
-    rows = people.table("time", "reason", "topic", "partition", "offset", "detail", right=("partition", "offset"))
-    for letter in found.letters:
-        place = (letter.topic, str(letter.partition), str(letter.offset))
-        rows.add_row(letter.time, letter.reason, *place, people.one_line(letter.detail))
-    out = people.console()
-    people.show(out, rows)
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.by_reason.most_common())
-    total = people.counted(found.total, "dead letter")
-    out.print(f"\n{total}{'' if found.exact else ' (at most)'}: {reasons}")
-    if found.unreadable:
-        out.print(f"without the headers of a dead letter: {people.counted(found.unreadable, 'record')}")
-    if len(found.letters) < found.total:
-        out.print(f"the newest {len(found.letters):,} are shown; --count shows more")
 
 
 def _tell(line: str) -> None:

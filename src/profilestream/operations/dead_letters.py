@@ -1,19 +1,26 @@
-"""`dead-letters list`: what could not be folded and why. Reads headers only; shows no key and no payload."""
+"""`dead-letters list` and `show`: what could not be folded and why. `list` shows no key and no payload, `show` all."""
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
+from profilestream.core.errors import NotFound
+from profilestream.operations.letter_selection import EVERY_LETTER, Selection
+from profilestream.operations.redrive import is_incomplete
+from profilestream.settings import Settings
+from profilestream.stream.originals import Originals
+from profilestream.stream.places import PLACES_MAX, Places
 from profilestream.stream.reading import read_to_end
+from profilestream.stream.redriven import Mark, Place, read_marks
 from profilestream.wire import dead_letters
 from profilestream.wire.times import TIME_MS_MAX, TIME_MS_MIN, format_time
 
-IDENTITIES_MAX: Final = 1_000_000
 LISTED_MAX: Final = 1_000_000
 
 
@@ -36,7 +43,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 class DeadLetters:
     """The newest dead letters, oldest first, and how many there are of each reason (all that match).
 
-    `repeats` were read more than once and count once. With more than `IDENTITIES_MAX` dead letters
+    `repeats` were read more than once and count once. With more than `PLACES_MAX` dead letters
     repeats are no longer told apart, and `exact` is False. `unreadable` lack the headers of a dead letter.
     """
 
@@ -53,19 +60,14 @@ class DeadLetters:
 
 
 async def list_dead_letters(
-    kafka: str,
-    dead_letters_topic: str,
-    reason: str | None = None,
-    topic: str | None = None,
-    count: int | None = None,
+    kafka: str, dead_letters_topic: str, selection: Selection = EVERY_LETTER, count: int | None = None
 ) -> DeadLetters:
     """Reads the topic as it is now; keeps the newest `count` (None: all, at most `LISTED_MAX`).
 
-    `reason` and `topic` (the original's) select. A missing topic is an empty one. Raises
-    ServerUnavailable.
+    A missing topic is an empty one. Raises ServerUnavailable.
     """
     found = DeadLetters()
-    seen: set[tuple[str, int, int]] = set()
+    seen = Places()
     newest: list[tuple[int, int, dead_letters.DeadLetter]] = []
     limit = LISTED_MAX if count is None else min(count, LISTED_MAX)
     arrival = 0
@@ -75,14 +77,14 @@ async def list_dead_letters(
         except ValueError:
             found.unreadable += 1
             continue
-        if (reason and letter.reason != reason) or (topic and letter.topic != topic):
+        if not selection.accepts(letter):
             continue
-        identity = (letter.topic, letter.partition, letter.offset)
-        if identity in seen:
+        place = (letter.topic, letter.partition, letter.offset)
+        if place in seen:
             found.repeats += 1
             continue
-        if len(seen) < IDENTITIES_MAX:
-            seen.add(identity)
+        if len(seen) < PLACES_MAX:
+            seen.add(place)
         else:
             found.exact = False
         found.by_reason[letter.reason] += 1
@@ -101,4 +103,62 @@ def _letter(header: dead_letters.DeadLetter) -> DeadLetter:
         topic=header.topic,
         partition=header.partition,
         offset=header.offset,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WholeLetter:
+    """One dead letter with all that is known of it.
+
+    `key` and `value` are the record's, fetched from its topic (`fetched`) where the letter could not carry them; with
+    `gone` it is no longer there either. `headers` are the letter's, (`partition`, `offset`) its own place in the
+    topic of dead letters, `redriven` when and where it was sent again.
+    """
+
+    letter: DeadLetter
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    partition: int
+    offset: int
+    fetched: bool
+    gone: bool
+    redriven: Mark | None
+
+
+async def show_dead_letter(settings: Settings, place: Place) -> WholeLetter:
+    """The dead letter of the record at `place`. Raises NotFound where there is none, ServerUnavailable."""
+    kafka, topic = str(settings.kafka), settings.dead_letters_topic
+    records = read_to_end(kafka, topic)
+    async with aclosing(records):  # type: ignore[type-var]
+        async for record in records:
+            try:
+                letter = dead_letters.read_headers(record.headers)
+            except ValueError:
+                continue
+            if (letter.topic, letter.partition, letter.offset) == place:
+                break
+        else:
+            raise NotFound(
+                f"no dead letter in {topic} is of {place[0]}, partition {place[1]}, offset {place[2]}; "
+                "`profilestream dead-letters list` shows those that there are"
+            )
+    key, value, original = record.key, record.value, None
+    incomplete = is_incomplete(record)
+    if incomplete:
+        async with Originals(kafka) as originals:
+            original = await originals.read(*place)
+        if original is not None:
+            key, value = original.key, original.value
+    _, mark = await read_marks(settings, place)
+    return WholeLetter(
+        letter=_letter(letter),
+        key=key,
+        value=value,
+        headers=tuple(record.headers),
+        partition=record.partition,
+        offset=record.offset,
+        fetched=original is not None,
+        gone=incomplete and original is None,
+        redriven=mark,
     )

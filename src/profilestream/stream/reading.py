@@ -13,6 +13,7 @@ from profilestream.stream.topics import Admin, unavailable
 
 READ_TIMEOUT_MS: Final = 1_000
 STALLED_READS_MAX: Final = 30
+READ_RECORDS_MAX: Final = 2_000  # as objects they take many times their bytes
 FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
@@ -64,7 +65,7 @@ async def _until(consumer: Any, waiting: dict[TopicPartition, int], kafka: str) 
     stalled = 0
     before: dict[TopicPartition, int] = {}
     while waiting:
-        slices = await consumer.getmany(*waiting, timeout_ms=READ_TIMEOUT_MS)
+        slices = await consumer.getmany(*waiting, timeout_ms=READ_TIMEOUT_MS, max_records=READ_RECORDS_MAX)
         for tp, records in slices.items():
             for record in records:
                 if record.offset < waiting[tp]:

@@ -88,7 +88,13 @@ def _own_plans(settings: Settings, shards: int) -> tuple[TopicPlan, ...]:
         TopicPlan(settings.changes_topic, shards, _GIVEN_TIME, partitions_must_match=True),
         TopicPlan(settings.announced_topic, shards, _COMPACTED, partitions_must_match=True),
         TopicPlan(settings.generations_topic, 1, _COMPACTED, partitions_must_match=True),
+        redriven_plan(settings),
     )
+
+
+def redriven_plan(settings: Settings) -> TopicPlan:
+    """The topic that says which dead letters were sent again. It is never emptied: their records stay too."""
+    return TopicPlan(settings.redriven_topic, 1, _COMPACTED)
 
 
 def decide_shards(existing: Iterable[TopicInfo], asked: int | None) -> Shards:
