@@ -28,6 +28,7 @@ def test_there_is_a_topic_for_each_event_type_and_one_for_each_thing_written() -
         "segment-changes",
         "announced",
         "generations",
+        "redriven",
     }
 
 
@@ -51,7 +52,7 @@ def test_segment_changes_are_never_compacted_and_what_was_announced_is() -> None
 
 
 def test_every_topic_of_a_shard_has_a_partition_for_each_shard() -> None:
-    assert {plan.partitions for name, plan in plans(7).items() if name != "generations"} == {7}
+    assert {plan.partitions for name, plan in plans(7).items() if name not in ("generations", "redriven")} == {7}
     assert plans(7)["generations"].partitions == 1
 
 

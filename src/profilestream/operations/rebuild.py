@@ -141,7 +141,10 @@ async def _begin(
 async def _empty(
     settings: Settings, kafka: str, definitions: Definitions, generation: Generation, report: Report
 ) -> None:
-    """Deletes what profilestream has written to its own topics, and makes the topics again, and new event topics."""
+    """Deletes what profilestream has written to its own topics, and makes the topics again, and new event topics.
+
+    Topic `redriven` stays: the records that were sent again stand in the event topics still, and are folded again.
+    """
     own = (settings.changes_topic, settings.announced_topic, settings.rekeyed_topic, settings.dead_letters_topic)
     await remove_topics(kafka, own, emitter_group(settings.namespace))
     report(f"emptied {', '.join(own)}")
