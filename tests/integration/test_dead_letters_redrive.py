@@ -186,6 +186,18 @@ async def test_what_cannot_be_sent_is_named_by_cause(letters: Letters) -> None:
     assert (done.not_sent, done.sent.total()) == ({UNREAD: 1, TOO_LARGE: 1}, 1)
 
 
+async def test_a_rebuild_forgets_no_letter_that_was_sent(letters: Letters, cli: Cli, workdir: Path) -> None:
+    """Its record stands in the event topic for good, and the rebuild makes the same dead letter anew."""
+    await letters.put({"value": event(1), "offset": 1})
+    await letters.redrive()
+    text = (workdir / "definitions.toml").read_text()
+    (workdir / "definitions.toml").write_text(text.replace("orders =", "purchases ="))
+    await asyncio.to_thread(cli, "init", "definitions.toml", "--rebuild", "--yes")
+    await letters.put({"value": event(1), "offset": 1}, {"value": event(2), "offset": 2})
+    done = await letters.redrive()
+    assert (done.sent_before, done.sent.total(), len(await letters.sent())) == (1, 1, 2)
+
+
 async def test_a_second_run_fences_the_first(letters: Letters) -> None:
     outgoing = Outgoing((letters.purchases, 1, 5), letters.purchases, 1, b"k", event(5))
     await letters.redrive(EVERY_LETTER)  # makes the topic of marks

@@ -289,6 +289,19 @@ async def test_a_second_subscriber_takes_its_part_and_nothing_is_lost_or_handed_
             assert numbers == sorted(numbers)
 
 
+async def test_partitions_move_only_when_the_change_in_hand_is_done_with(topic: Topic) -> None:
+    await topic.put(*crossings(12, 3))
+    async with topic.subscriber(handover_s=60.0) as first:
+        (in_hand,) = await take(first, 1)
+        async with topic.subscriber(handover_s=60.0) as second:
+            assert await nothing_comes(second, 8)  # it has asked to join by then
+            await first.commit()
+            more = asyncio.create_task(take(first, 1))
+            (theirs,) = await take(second, 1)
+            assert theirs.id != in_hand.id
+            more.cancel()
+
+
 async def test_a_partition_that_stays_goes_on_where_it_was_without_a_commit(topic: Topic) -> None:
     await topic.put(*crossings(12, 3))
     async with topic.subscriber() as first:
