@@ -33,6 +33,7 @@ from profilestream.stream.crew import RELAY_STOP_S_MAX, Crew, Live
 from profilestream.stream.relay import RelayEvents, ShardRelay
 from profilestream.stream.reports import Outages, StatusLine, named
 from profilestream.stream.topics import Admin
+from profilestream.stream.watch import watch_kafka
 
 CHANGES_ANNOUNCED = Counter("profilestream_changes_announced_total", "Segment changes announced")
 TRANSACTIONS = Counter("profilestream_announce_transactions_total", "Transactions that announced changes")
@@ -42,7 +43,7 @@ _POLL_MS = 1_000
 _GENERATION_CHECK_S = 1.0
 _CAUGHT_UP_CHECK_S = 0.1
 _BACKOFF_S = (0.1, 5.0)
-_CONSUMER_STOP_S_MAX = 5.0
+_CONSUMER_STOP_S_MAX = 2.0
 
 _LOST = (KafkaError, RedisError, OSError, ServerUnavailable)
 
@@ -108,16 +109,19 @@ class Emitter:
         crew = Crew(self._start_relay)
         consumer = _consumer(self._settings)
         poll: asyncio.Task[None] | None = None
+        watch: asyncio.Task[None] | None = None
         try:
             await consumer.start()
             consumer.subscribe([self._settings.changes_topic], listener=_Assignment(consumer, crew))
             poll = asyncio.create_task(_keep_membership(consumer))
+            watch = asyncio.create_task(watch_kafka(self._kafka, lambda: None, self._lost, self._outages.over))
             return await self._supervise(crew, live, poll, until_caught_up)
         finally:
             await crew.close()
-            if poll is not None:
-                poll.cancel()
-                await asyncio.gather(poll, return_exceptions=True)
+            for task in (poll, watch):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
             await _within(_CONSUMER_STOP_S_MAX, consumer.stop())
 
     async def _supervise(self, crew: Crew, live: Live, poll: asyncio.Task[None], until_caught_up: bool) -> bool:

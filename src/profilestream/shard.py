@@ -35,6 +35,7 @@ BACKOFF_S = (0.05, 5.0)
 WELL_AFTER_S = 10.0
 """An updater that worked for so long, or that wrote a commit, was well: what ends it is no repetition."""
 
+DRAIN_S_MAX = 3.0
 ANSWER_AGE_MS_MAX = 2_000
 FAILURES_MAX = 5
 """So often in a row a shard begins anew after an error that is no lost server; then it stops, loudly."""
@@ -92,9 +93,13 @@ class Shard:
         self._task = asyncio.create_task(self._keep_going(), name=f"shard {self.number}")
 
     async def stop(self) -> None:
-        """Ends the work; what was in flight may or may not be written, the head will tell."""
+        """Ends the work once what is in flight is answered; what is not in time may or may not be written, the head
+        will tell."""
         self._stopped = True
         if self._task is not None:
+            if self._updater is not None:
+                self._updater.stop()
+                await asyncio.wait({self._task}, timeout=DRAIN_S_MAX)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._updater = None

@@ -121,10 +121,11 @@ class Updater:
         self._ticked_s = 0.0
         self._time_had_its_turn = False
         self._told_full = False
+        self._stopping = False
 
     async def run(self) -> None:
-        """Works until cancelled; everything that ends it otherwise is an exception."""
-        while True:
+        """Works until `stop`, or until cancelled; everything that ends it otherwise is an exception."""
+        while not self._stopping:
             await self._settle(self._settings.commits_in_flight_max - 1)
             full = self._outbox_is_full()
             if self._due and not full and not (self.inbox and self._time_had_its_turn):
@@ -139,6 +140,12 @@ class Updater:
                 await self._reconcile(self._repair)
             else:
                 await self._rest()
+        await self._settle(0)
+
+    def stop(self) -> None:
+        """Asks `run` to return once what is in flight is answered; nothing new is begun."""
+        self._stopping = True
+        self.wake.set()
 
     # The way of the data
 
@@ -346,6 +353,8 @@ class Updater:
         if self._repair is None:
             self.idle.set()
         self.wake.clear()
+        if self._stopping:
+            return
         try:
             async with asyncio.timeout(self._settings.tick_interval_ms / 1000):
                 await self.wake.wait()

@@ -33,6 +33,7 @@ from profilestream.stream.reports import Troubles
 from profilestream.stream.slices import Gap, Slice
 from profilestream.stream.sources import Sources
 from profilestream.stream.topics import Admin, wait_for_kafka
+from profilestream.stream.watch import watch_kafka
 from profilestream.wire.definitions import parse_definitions
 
 BACKOFF_S = (0.1, 5.0)
@@ -41,6 +42,9 @@ BACKOFF_S = (0.1, 5.0)
 # few thousand new objects, costs more than folding.
 GARBAGE_THRESHOLDS = (50_000, 20, 100)
 CAUGHT_UP_CHECK_S = 0.05
+CAUGHT_UP_ANSWER_S_MAX = 5.0
+APP_STOP_S_MAX = 3.0
+LAST_COMMIT_S_MAX = 1.0
 
 Clock = Literal["wall", "event"]
 Report = Callable[[str], None]
@@ -104,7 +108,8 @@ class Worker:
         )
         sources = Sources(engine, self.settings)
         ends = await self._topics(kafka, sources)
-        async with ForwardingProducer(kafka, self._report) as producer:
+        troubles = Troubles(self._report)
+        async with ForwardingProducer(kafka, troubles=troubles) as producer:
             self._tools = Tools(
                 self.settings,
                 generation,
@@ -115,7 +120,7 @@ class Worker:
                 AnnouncedLog(self.settings),
                 self._reassert,
                 self._report,
-                Troubles(self._report),
+                troubles,
             )
             self._forwarder = Forwarder(self._tools)
             group = f"{self.settings.namespace}-{generation.name}"
@@ -124,15 +129,25 @@ class Worker:
             self._report(f"folding generation {generation.name} ({meaning})")
             await self._app.start()
             self._supervising = True
+            watch = asyncio.create_task(
+                watch_kafka(
+                    kafka,
+                    self._heard_ms,
+                    lambda error: troubles.begin(self, str(error), "trying again"),
+                    lambda: troubles.over(self),
+                )
+            )
             try:
                 await self._supervise(ends if until_caught_up else None)
             finally:
-                try:
-                    await self._app.consumer.force_commit()
-                    self._forwarder.end()
-                    await self._release(set(self._shards))
-                finally:
-                    await self._app.stop()  # its thread would else keep the process alive
+                watch.cancel()
+                # A client library waits for a lost Kafka; what it is waited for here is not what must be exact.
+                commit = asyncio.create_task(self._app.consumer.force_commit())
+                await asyncio.wait({commit}, timeout=LAST_COMMIT_S_MAX)
+                self._forwarder.end()
+                await self._release(set(self._shards))
+                self._show(final=True)
+                await asyncio.wait({asyncio.create_task(self._app.stop())}, timeout=APP_STOP_S_MAX)
         if self._failed is not None:
             raise self._failed
 
@@ -274,7 +289,6 @@ class Worker:
                     await self._stopping.wait()
             except TimeoutError:
                 pass
-        self._show(final=True)
 
     async def _caught_up(self, ends: Mapping[TP, int]) -> bool:
         """Whether all of `ends`, and what has been forwarded by now, is handled, and nothing is due.
@@ -285,11 +299,17 @@ class Worker:
             return False
         rekeyed = self._tools.sources.rekeyed_topic
         try:
-            mine = [tp for tp in self._assignment if tp.topic == rekeyed]
-            forwarded = await self._app.consumer.end_offsets(mine) if mine else {}
-            return self._passed(forwarded) and await self._nothing_due() and self._passed(ends)
-        except (KafkaError, ServerUnavailable):
+            async with asyncio.timeout(CAUGHT_UP_ANSWER_S_MAX):
+                mine = [tp for tp in self._assignment if tp.topic == rekeyed]
+                forwarded = await self._app.consumer.end_offsets(mine) if mine else {}
+                return self._passed(forwarded) and await self._nothing_due() and self._passed(ends)
+        except (KafkaError, ServerUnavailable, TimeoutError):
             return False  # a lost server is waited for; the shards say so
+
+    def _heard_ms(self) -> int | None:
+        """When Kafka last answered any fetch (wall clock)."""
+        asked = [self._app.consumer.end_known(tp)[1] for tp in self._assignment]
+        return max((at for at in asked if at is not None), default=None)
 
     def _broken(self, any_shard: bool) -> bool:
         """Whether Faust has crashed, or all shards (or anything at all) stand still for good."""

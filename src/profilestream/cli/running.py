@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
@@ -63,19 +66,25 @@ def emitter(
 
 
 async def _run(make: Callable[[], _Service], until_caught_up: bool) -> None:
-    """Runs a service; the first signal asks it to stop, the second one ends the process."""
+    """Runs a service; the first signal asks it to stop, the second one ends the process at once."""
     service = make()
     loop = asyncio.get_running_loop()
 
     def asked(number: int) -> None:
-        _say("stopping")
-        service.stop()
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
+            # Not Python's own: that waits for every task to end, and the one that hangs may be among them.
+            signal.signal(name, signal.SIG_DFL)
+        _say("stopping; a second signal ends it at once")
+        service.stop()
 
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, asked, name)
     await service.run(until_caught_up)
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        # A thread of a client library that still waits for a lost server would keep the process alive.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _say(line: str) -> None:

@@ -22,12 +22,13 @@ from aiokafka.errors import KafkaError
 from profilestream.core.errors import ProfilestreamError, UsageError
 from profilestream.store.keys import murmur2
 from profilestream.stream.lanes import Headers, Lane, record_bytes
+from profilestream.stream.reports import Troubles
 from profilestream.stream.topics import Admin, Report, unavailable
 
 BATCH_BYTES_MAX: Final = 256 * 1024
 UNACKNOWLEDGED_BYTES_MAX: Final = 32 * 1024 * 1024
 SILENCE_S: Final = 5.0
-STOP_TIMEOUT_S: Final = 5.0
+STOP_TIMEOUT_S: Final = 2.0
 
 VALUE_BYTES: Final = "value_bytes"
 KEY_BYTES: Final = "key_bytes"
@@ -40,9 +41,10 @@ class ForwardingProducer:
     for, with one line to `report`. Not more than `UNACKNOWLEDGED_BYTES_MAX` wait: `send` then pauses.
     """
 
-    def __init__(self, kafka: str, report: Report | None = None) -> None:
+    def __init__(self, kafka: str, report: Report | None = None, troubles: Troubles | None = None) -> None:
+        """With `troubles` a lost Kafka is said there, together with what else finds it lost."""
         self._kafka = kafka
-        self._report = report or (lambda line: None)
+        self._troubles = troubles or Troubles(report or (lambda line: None))
         self._producer: Any = None
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._topics: dict[str, tuple[int, int]] = {}
@@ -188,11 +190,12 @@ class ForwardingProducer:
                     await self._acknowledged.wait()
                 break
             except TimeoutError:
-                if not silent:
-                    self._report(f"Kafka at {self._kafka} does not acknowledge what is sent; waiting for it")
                 silent = True
-        if silent and self._failure is None:
-            self._report(f"Kafka at {self._kafka} acknowledges again")
+                self._troubles.begin(
+                    self, f"Kafka at {self._kafka} does not acknowledge what is sent", "waiting for it"
+                )
+        if silent:
+            self._troubles.over(self) if self._failure is None else self._troubles.leave(self)
         if self._failure is not None:
             raise self._failure
 
