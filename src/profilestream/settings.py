@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     commit_bytes_max: int = Field(256 * 1024, ge=1024)
     commits_in_flight_max: int = Field(4, ge=1, le=64)
     cached_profiles_max: int = Field(100_000, ge=1_000)
-    waiting_bytes_max: int = Field(8 * 1024 * 1024, ge=64 * 1024)
+    waiting_bytes_max: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
     outbox_changes_max: int = Field(100_000, ge=1)
     remembered_ids_max: int = Field(256, ge=1, le=4_096)
     remembered_ids_ms_max: int = Field(24 * 3_600_000, ge=0)

@@ -27,7 +27,7 @@ from profilestream.stream.counters import Counters
 from profilestream.stream.outward import Outward
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.reports import Troubles, named
-from profilestream.stream.slices import Gap, Inbox, Slice
+from profilestream.stream.slices import Gap, Inbox, Slice, waiting_bytes_part
 from profilestream.stream.sources import Sources
 from profilestream.updater import Conflict, Updater
 
@@ -58,6 +58,7 @@ class Tools:
 
     def __post_init__(self) -> None:
         self._restart = asyncio.Lock()
+        self.waiting_bytes_max = waiting_bytes_part(self.settings, self.generation.shards, len(self.sources.topics))
 
     async def revive_producer(self) -> None:
         """Begins a failed producer anew, once for all who found it failed."""
@@ -254,7 +255,7 @@ class Shard:
             self._pause(piece.topic)
             return
         updater.inbox.put(piece)
-        if updater.inbox.waiting_bytes(piece.topic) > self._tools.settings.waiting_bytes_max:
+        if updater.inbox.waiting_bytes(piece.topic) > self._tools.waiting_bytes_max:
             self._pause(piece.topic)
         updater.wake.set()
 
@@ -266,7 +267,7 @@ class Shard:
         """Lets topics be fetched again whose waiting records have become few."""
         updater = self._updater
         for topic in list(self._full):
-            if updater is None or updater.inbox.waiting_bytes(topic) < self._tools.settings.waiting_bytes_max // 2:
+            if updater is None or updater.inbox.waiting_bytes(topic) < self._tools.waiting_bytes_max // 2:
                 self._full.discard(topic)
                 self._consumer.on_buffer_drop(TP(topic, self.number))
 

@@ -124,7 +124,9 @@ class Worker:
             )
             self._forwarder = Forwarder(self._tools)
             group = f"{self.settings.namespace}-{generation.name}"
-            self._app = host(self.settings, group, sources.topics, self, self.take, self.revoked)
+            self._app = host(
+                self.settings, group, sources.topics, self, self.take, self.revoked, self._tools.waiting_bytes_max
+            )
             meaning = f"{generation.shards} shards, definitions {generation.fingerprint}"
             self._report(f"folding generation {generation.name} ({meaning})")
             await self._app.start()

@@ -12,7 +12,6 @@ from faust.types import TP
 
 from profilestream.core.engine import Engine
 from profilestream.core.errors import ProfilestreamError
-from profilestream.settings import Settings
 from profilestream.shard import ANSWER_AGE_MS_MAX, Shard
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.stream.forwarding import Forwarder
@@ -50,7 +49,7 @@ def record(offset: int, timestamp: int = 0, value: bytes = b"{}") -> Any:
 
 def tools(**more: Any) -> Any:
     """What a shard and a forwarder share, as far as they are used here."""
-    return SimpleNamespace(settings=Settings(waiting_bytes_max=64 * 1024), troubles=Troubles(print), **more)
+    return SimpleNamespace(waiting_bytes_max=64 * 1024, troubles=Troubles(print), **more)
 
 
 async def test_a_forwarder_pauses_by_bytes_and_when_it_lets_go_its_partitions_are_fetched_again() -> None:

@@ -82,7 +82,7 @@ class Forwarder:
         self._expected[tp] = records[-1].offset + 1
         self._queue.append(piece._replace(records=records))
         self._bytes[tp] = self._bytes.get(tp, 0) + sum(map(weight, records))
-        if self._bytes[tp] > self._tools.settings.waiting_bytes_max:
+        if self._bytes[tp] > self._tools.waiting_bytes_max:
             self._pause(tp)
         self._wake.set()
 
@@ -128,7 +128,7 @@ class Forwarder:
 
     def _make_room(self) -> None:
         """Lets partitions be fetched again of which little waits; not those that stand still."""
-        limit = self._tools.settings.waiting_bytes_max // 2
+        limit = self._tools.waiting_bytes_max // 2
         for tp in [tp for tp in self._full if self._bytes.get(tp, 0) <= limit and tp not in self.failures]:
             self._full.discard(tp)
             self._consumer.on_buffer_drop(tp)

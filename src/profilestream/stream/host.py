@@ -11,7 +11,7 @@ from faust.types import TP
 
 from profilestream.settings import Settings
 from profilestream.stream.slices import Slice
-from profilestream.stream.transport import Places, SliceScheduler, SliceTransport, Untouched
+from profilestream.stream.transport import FETCH_BYTES, Places, SliceScheduler, SliceTransport, Untouched
 
 SLICES_WAITING_MAX = 4
 
@@ -26,9 +26,18 @@ class Host(faust.App):  # type: ignore[misc]
         """Only tables have files, and there are none."""
 
 
-def host(settings: Settings, group: str, topics: Iterable[str], places: Places, take: Take, revoked: Revoked) -> Any:
+def host(
+    settings: Settings,
+    group: str,
+    topics: Iterable[str],
+    places: Places,
+    take: Take,
+    revoked: Revoked,
+    waiting_bytes_max: int,
+) -> Any:
     """A Faust app of consumer group `group` over the topics; each slice goes to `take`.
 
+    `waiting_bytes_max` is what may wait of a partition (bytes): so much is fetched at once, within bounds.
     Not started. Faust's own topics, web server and tables are off, and it leaves logging alone.
     """
     for name in ("faust", "mode", "aiokafka"):
@@ -49,6 +58,7 @@ def host(settings: Settings, group: str, topics: Iterable[str], places: Places, 
         web_enabled=False,
     )
     app.places = places
+    app.fetch_bytes_max = min(max(waiting_bytes_max // 2, FETCH_BYTES[0]), FETCH_BYTES[1])
     app.transport = SliceTransport(app.conf.broker_consumer, app)
     channel = app.topic(*topics, schema=Untouched(), value_serializer="raw", key_serializer="raw")
 

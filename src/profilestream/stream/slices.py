@@ -12,12 +12,22 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from profilestream.settings import Settings
+
 Record = Any
 """A record as the consumer gives it: topic, partition, offset, timestamp (ms), key, value, headers."""
 
 RECORD_BYTES = 400
 HEADER_BYTES = 150
 """What a waiting record, and each of its headers, is taken to weigh besides the bytes of its key, value and headers."""
+
+
+PART_BYTES_MIN = 64 * 1024
+
+
+def waiting_bytes_part(settings: Settings, shards: int, topics: int) -> int:
+    """What one partition's waiting records may weigh, in bytes: its part of what a worker with all of them may hold."""
+    return max(PART_BYTES_MIN, settings.waiting_bytes_max // (shards * topics))
 
 
 class Slice(NamedTuple):

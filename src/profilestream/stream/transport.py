@@ -24,7 +24,12 @@ from faust.types.tuples import ConsumerMessage
 
 from profilestream.stream.slices import Slice
 
-FETCH_BYTES_MAX = 1024 * 1024
+FETCH_BYTES = (64 * 1024, 1024 * 1024)
+"""The least and the most that is fetched of a partition at once; a greater record comes alone."""
+
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+"""What one answer of a broker holds at most, of all partitions."""
+
 IDLE_S = 0.005
 NOTE = "read from "
 """Before the offset from which a partition was first read, in a committed offset's metadata."""
@@ -72,7 +77,8 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             # Nobody but the heads says where to read on.
             auto_offset_reset="none",
             isolation_level="read_committed",
-            max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            max_partition_fetch_bytes=self.app.fetch_bytes_max,
+            fetch_max_bytes=ANSWER_BYTES_MAX,
             max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000),
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
