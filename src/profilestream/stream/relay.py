@@ -138,12 +138,12 @@ class ShardRelay:
             raise self._contradiction(head, position)
 
     def _contradiction(self, head: ShardHead, position: AnnouncedPosition) -> Fenced | LogMismatch:
-        if head.announced is not None and head.announced.sequence > position.sequence:
+        ahead = head.announced is not None and head.announced.sequence > position.sequence
+        if ahead and self._doubted != position.commit:
             # Marks follow what is announced, so it is this relay's position that is old: it was stopped for a while.
             # Unless Kafka gives it a second time.
-            if self._doubted != position.commit:
-                self._doubted = position.commit
-                return Fenced("another emitter has announced more of this shard")
+            self._doubted = position.commit
+            return Fenced("another emitter has announced more of this shard")
         return LogMismatch(
             f"shard {self._shard}: commit {position.sequence} was announced, but Redis, at commit {head.sequence}, "
             "does not have it: Redis has lost its last writes. A worker repairs the shard; until then nothing of it "
