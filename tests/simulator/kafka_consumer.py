@@ -73,6 +73,9 @@ class FetchingThread(SliceConsumerThread, _Fetching):
     def __init__(self, line: Timeline, broker: Broker) -> None:
         _Fetching.__init__(self, line, broker)
 
+    def assigned_now(self) -> Any:
+        return self.assigned
+
     def positions(self, partitions: Iterable[TP]) -> dict[TP, int]:
         return {tp: self.offsets[tp] for tp in partitions if tp in self.offsets}
 

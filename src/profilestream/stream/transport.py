@@ -96,6 +96,7 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         max_records: int | None = None,
     ) -> dict[TP, Slice]:
         partitions = active_partitions or set()
+        assigned = self.assigned_now()
         for tp, position in self.positions(partitions).items():
             if position != self._after.get(tp):
                 # Not where the last fetch ended: a new assignment, or a seek.
@@ -110,10 +111,13 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             return {}
         except NoOffsetForPartitionError:
             return {}
+        # Assigned anew while it waited: these records may be from committed offsets, far from what was handed on.
+        moved = self.assigned_now() is not assigned
         slices = {}
         for tp, records in fetched.items():
             if records:
-                slices[tp] = Slice(tp.topic, tp.partition, self._handed.get(tp, records[0].offset), records)
+                first = records[0].offset
+                slices[tp] = Slice(tp.topic, tp.partition, first if moved else self._handed.get(tp, first), records)
                 self._handed[tp] = records[-1].offset + 1
         self._after.update(self.positions(partitions))
         return slices
@@ -136,10 +140,14 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
                 self.seek(tp, offset)
                 self._handed[tp] = self._after[tp] = offset
 
+    def assigned_now(self) -> Any:
+        """aiokafka's assignment, another object after each rebalance; None without one."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        return subscription.assignment if subscription is not None else None
+
     def positions(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The consumer's next offset of each partition that has one; past markers and aborted records."""
-        assigned = self._ensure_consumer()._subscription.subscription
-        assignment = assigned.assignment if assigned is not None else None
+        assignment = self.assigned_now()
         found: dict[TP, int] = {}
         for tp in partitions:
             state = assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
