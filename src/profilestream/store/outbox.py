@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hashlib import sha1
 from importlib import resources
+from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ def script(name: str) -> str:
 
 
 ANNOUNCED: Final = script("announced")
+UNSETTLE: Final = script("unsettle")
 ANNOUNCED_SHA: Final = sha1(ANNOUNCED.encode(), usedforsecurity=False).hexdigest()
 
 _PAGE_ENTRIES = 500
@@ -128,6 +130,11 @@ class Outbox:
             return bool(await self._redis.evalsha(ANNOUNCED_SHA, *arguments))
         except NoScriptError:
             return bool(await self._redis.eval(ANNOUNCED, *arguments))
+
+    async def unsettle(self, head: ShardHead) -> None:
+        """Make the shard's worker look at the head, and at what was announced, anew; nothing if it has moved on."""
+        if head.commit:
+            await self._redis.eval(UNSETTLE, 1, self._head, head.commit, token_hex(8))
 
     async def waiting(self) -> int:
         """How many changes wait to be announced."""

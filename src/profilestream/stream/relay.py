@@ -172,8 +172,14 @@ class ShardRelay:
 
     async def _await_repair(self) -> None:
         """After a mismatch: only a repair makes this shard's outbox good again. Not for good, because it may have come
-        and gone before the first look here."""
+        and gone before the first look here.
+
+        A worker that loaded its head before this was announced has no reason of its own to look again: an emitter may
+        have read the outbox of a Redis that was no longer the master."""
         seen = await self._outbox.head()
+        if not seen.repair:
+            await self._outbox.unsettle(seen)
+            seen = await self._outbox.head()
         for _ in range(round(_STANDING_S_MAX / _HEAD_POLL_S)):
             head = await self._outbox.head()
             if head.repair or head.announced != seen.announced or await self._pause(_HEAD_POLL_S):
