@@ -245,15 +245,13 @@ class Worker:
 
     async def take(self, piece: Slice) -> None:
         """Hands a slice to its shard."""
-        if self._partitions.get(piece.topic) != self._tools.generation.shards:
-            self._forwarder.put(piece)
-            return
-        shard = self._shards.get(piece.partition)
-        if shard is not None:
+        foreign = self._partitions.get(piece.topic) != self._tools.generation.shards
+        taker = self._forwarder if foreign else self._shards.get(piece.partition)
+        if taker is not None:
             try:
-                shard.put(piece)
+                taker.put(piece)
             except Gap as gap:
-                await shard.seek_again(gap)
+                await taker.seek_again(gap)
 
     def committed(self) -> Mapping[TP, tuple[int, int]]:
         """The positions for Kafka's committed offsets, for dashboards and the forwarder, and where reading began."""

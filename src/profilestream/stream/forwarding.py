@@ -14,7 +14,7 @@ from faust.types import TP
 from profilestream.core.errors import LogMismatch, ProfilestreamError
 from profilestream.stream.outward import Outward
 from profilestream.stream.reports import named
-from profilestream.stream.slices import Slice, weight
+from profilestream.stream.slices import Gap, Slice, weight
 from profilestream.stream.sources import Accepted
 from profilestream.wire.dead_letters import Rejection
 
@@ -70,14 +70,16 @@ class Forwarder:
         self._tools.troubles.leave(PART)
 
     def put(self, piece: Slice) -> None:
-        """Takes a slice in, as an inbox would: trimmed below the position, dropped beyond it."""
+        """Takes a slice in, as an inbox would: trimmed below the position; raises Gap beyond it."""
         tp = TP(piece.topic, piece.partition)
         expected = self._expected.get(tp)
         if expected is None:
             self._pause(tp)  # nobody forwards now: what comes would be read for nothing
             return
-        if piece.begin > expected or piece.records[-1].offset < expected:
+        if piece.records[-1].offset < expected:
             return
+        if piece.begin > expected:
+            raise Gap(piece.topic, piece.partition, expected)
         records = [r for r in piece.records if r.offset >= expected]
         self._expected[tp] = records[-1].offset + 1
         self._queue.append(piece._replace(records=records))
@@ -85,6 +87,9 @@ class Forwarder:
         if self._bytes[tp] > self._tools.waiting_bytes_max:
             self._pause(tp)
         self._wake.set()
+
+    async def seek_again(self, gap: Gap) -> None:
+        await self._consumer.seek_all({TP(gap.topic, gap.partition): gap.offset})
 
     def committed(self) -> Mapping[TP, int]:
         """The next offset of each partition below which all is acknowledged."""
