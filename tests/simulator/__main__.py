@@ -8,6 +8,7 @@ import sys
 import time
 
 HASH_SEED = "0"
+PROBLEMS_SHOWN, SHOWN_CHARACTERS = 6, 160
 
 
 def main() -> int:
@@ -39,16 +40,19 @@ def main() -> int:
             print("\n".join(outcome.trace))
         if outcome.problems:
             failed += 1
-            print(f"seed {outcome.seed} fails: {outcome.problems[0]}")
-            for line in outcome.problems[1:6]:
-                print(f"    {line}")
-            print(f"    again, with all that happens: python -m tests.simulator --seed {outcome.seed} --trace", flush=True)
+            shown = None if given.seed is not None else SHOWN_CHARACTERS
+            print(f"seed {outcome.seed} fails: {outcome.problems[0][:shown]}")
+            for line in outcome.problems[1:PROBLEMS_SHOWN]:
+                print(f"    {line[:shown]}")
+            print(
+                f"    again, with all that happens: python -m tests.simulator --seed {outcome.seed} --trace", flush=True
+            )
             if given.stop_at_first:
                 break
-    took_s = time.monotonic() - began_s
+    took_s, each_ms = time.monotonic() - began_s, (time.process_time() - cpu_s) / max(1, done) * 1000
     print(
         f"{done:,} worlds, {failed} failed: {faults:,} faults struck, Redis was set back in {set_back:,}, "
-        f"{changes:,} changes announced; {took_s:.0f} s, {(time.process_time() - cpu_s) / max(1, done) * 1000:.1f} ms each"
+        f"{changes:,} changes announced; {took_s:.0f} s, {each_ms:.1f} ms of CPU each"
     )
     return 1 if failed else 0
 

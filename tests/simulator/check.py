@@ -11,7 +11,7 @@ from faust.types import TP
 
 from profilestream.core.times import TIME_MS_MAX
 from profilestream.wire.states import decode_state
-from tests.oracle import Outcome, format_time, shard_of
+from tests.oracle import Outcome, format_time, readable, shard_of
 from tests.oracle.aggregates import ProfileScope
 from tests.oracle.expressions import evaluate
 from tests.oracle.history import History, read_event
@@ -96,8 +96,6 @@ def _of_profile(
         assert event is not None, raw
         history.add(event)
     scope = ProfileScope(spec, history, clock)
-    from tests.oracle import readable
-
     wanted = {name: readable(v) for name in spec.traits if (v := scope.name(name)) is not None}
     actual = {name: json.loads(text) for name, text in profile.items() if not name.startswith("_")}
     if json.dumps(wanted, sort_keys=True) != json.dumps(actual, sort_keys=True):
@@ -176,9 +174,7 @@ def _of_strict_order(world: World, number: int, events: Events, changes: Mapping
         assert record.value is not None
         message = json.loads(record.value)
         change = message["data"]
-        actual[change["customer_id"]].append(
-            (change["segment"], change["crossing"], change["cause"], message["time"])
-        )
+        actual[change["customer_id"]].append((change["segment"], change["crossing"], change["cause"], message["time"]))
     return [
         f"customer {customer_id}: announced {actual.get(customer_id)}, and should be {wanted.get(customer_id)}"
         for customer_id in sorted(wanted.keys() | actual.keys())

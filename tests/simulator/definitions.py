@@ -99,16 +99,6 @@ def generation(text: str, shards: int) -> Generation:
     return Generation("g1", shards, text, fingerprint, "2026-01-01T00:00:00.000Z", "live")
 
 
-@lru_cache(maxsize=1)
-def _settings() -> Settings:
-    return Settings(
-        kafka="simulated:9092",
-        redis="redis://simulated:6379",
-        namespace="ps",
-        definitions=None,
-    )
-
-
 def settings(**limits: Any) -> Settings:
-    """Settings with limits below what a real installation may have."""
-    return _settings().model_copy(update=limits)
+    """Settings with limits below what a real installation may have; nothing of them is from the environment."""
+    return Settings.model_construct(kafka="simulated:9092", redis="redis://simulated:6379", **limits)

@@ -102,9 +102,7 @@ class SimulatedProducer:
         assert self._id is not None
         name, epoch = self._id, self._epoch
         await self._channel.ask(
-            lambda: self._broker.in_transaction(
-                name, epoch, lambda t: t.offsets.setdefault(group, {}).update(given)
-            )
+            lambda: self._broker.in_transaction(name, epoch, lambda t: t.offsets.setdefault(group, {}).update(given))
         )
 
     async def commit_transaction(self) -> None:
@@ -159,9 +157,7 @@ class SimulatedAdmin:
         return {t: TopicInfo(t, counts[t], {"max.message.bytes": "1048576"}) for t in topics}
 
 
-async def read_to_end(
-    line: Timeline, broker: Broker, topic: str, since: Mapping[int, int]
-) -> AsyncIterator[Any]:
+async def read_to_end(line: Timeline, broker: Broker, topic: str, since: Mapping[int, int]) -> AsyncIterator[Any]:
     """`stream.reading.read_to_end`, page by page."""
     channel = Channel(line, broker)
     for partition, position in since.items():

@@ -129,8 +129,7 @@ class SimulatedConsumer:
                 continue
             for piece in (await thread._fetch_records(None, active, FETCH_WAIT_S)).values():
                 self._line.tell(
-                    f"fetched {piece.topic}/{piece.partition} from {piece.begin}: "
-                    f"{[r.offset for r in piece.records]}"
+                    f"fetched {piece.topic}/{piece.partition} from {piece.begin}: {[r.offset for r in piece.records]}"
                 )
                 self._queue.put_nowait(piece)
                 if random.random() < 0.05:

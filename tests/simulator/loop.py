@@ -2,8 +2,8 @@
 
 Ready callbacks run in the order in which they became ready, as in asyncio; what interleaves differently from seed to
 seed are the latencies of what is simulated. A process is a value of a context variable that its tasks inherit. The
-callbacks of a dead process are dropped, so that not even a `finally` runs: that is what `kill -9` does. Those of a frozen
-one (SIGSTOP) are held back until it is thawed.
+callbacks of a dead process are dropped, so that not even a `finally` runs: that is what `kill -9` does. Those of a
+frozen one (SIGSTOP) are held back until it is thawed.
 """
 
 from __future__ import annotations

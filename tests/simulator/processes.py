@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from profilestream.core.errors import ProfilestreamError
@@ -26,7 +25,8 @@ from tests.simulator import definitions
 from tests.simulator.kafka_broker import Broker, Channel
 from tests.simulator.kafka_consumer import SimulatedConsumer
 from tests.simulator.loop import Process
-from tests.simulator.redis_server import Redis, SimulatedClient
+from tests.simulator.redis_clients import SimulatedClient
+from tests.simulator.redis_server import Redis
 from tests.simulator.timeline import Timeline
 from tests.simulator.workload import Workload
 
@@ -63,9 +63,7 @@ class Host:
 class WorkerHost(Host):
     """A worker without Faust: what Faust calls is called here."""
 
-    def __init__(
-        self, process: Process, line: Timeline, broker: Broker, work: Workload, settings: Settings
-    ) -> None:
+    def __init__(self, process: Process, line: Timeline, broker: Broker, work: Workload, settings: Settings) -> None:
         super().__init__(process, line)
         self._broker = broker
         self._work = work
@@ -128,10 +126,7 @@ class WorkerHost(Host):
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
             offsets = {tp: (offset, str(first)) for tp, (offset, first) in self.worker.committed().items()}
-            try:
-                await self._channel.ask(lambda offsets=offsets: self._committed(offsets))
-            except KafkaError:
-                pass
+            await self._channel.ask(lambda offsets=offsets: self._committed(offsets))
 
     def _committed(self, offsets: dict[TP, tuple[int, str]]) -> None:
         own = {tp: at for tp, at in offsets.items() if tp in self.owns}

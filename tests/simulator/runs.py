@@ -49,7 +49,7 @@ def run(seed: int, traces: bool = False) -> Outcome:
     except Exception as error:
         found = [f"the simulator failed: {error!r}\n{traceback.format_exc()}"]
     changes = sum(log.end for tp, log in world.broker.logs.items() if tp.topic == "segment-changes")
-    outcome = Outcome(seed, found, world.faults, world.line.loop.steps, world.redis.set_back, changes, world.line.told)
+    outcome = Outcome(seed, found, world.struck, world.line.loop.steps, world.redis.set_back, changes, world.line.told)
     del world
     _tidy()
     return outcome

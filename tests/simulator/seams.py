@@ -7,7 +7,7 @@ from typing import Any
 from profilestream import repair, shard, updater
 from profilestream.store import outbox
 from profilestream.stream import announced, announcer, counters, forwarding, producers
-from tests.simulator import kafka_clients, redis_server
+from tests.simulator import kafka_clients, redis_clients
 from tests.simulator.kafka_broker import Broker
 from tests.simulator.redis_server import Redis
 from tests.simulator.timeline import Timeline
@@ -38,7 +38,7 @@ def _token_hex(size: int) -> str:
 
 
 async def _open_pipeline(url: str, key: str = "") -> Any:
-    return await redis_server.open_pipeline(Present.redis, Present.line)
+    return await redis_clients.open_pipeline(Present.redis, Present.line)
 
 
 def _producer(**options: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from faust.types import TP
 
 from profilestream.store.keys import Keys
-from tests.simulator import definitions, seams, workload
+from tests.simulator import definitions, faults, seams, workload
 from tests.simulator.kafka_broker import Broker
 from tests.simulator.kafka_clients import TRANSACTION_TIMEOUT_S
 from tests.simulator.loop import Process, Stuck
@@ -46,10 +46,10 @@ class World:
         self.shard_keys = [Keys("ps", "g1").shard(n) for n in range(self.work.shards)]
         self.workers: list[WorkerHost] = []
         self.emitters: list[EmitterHost] = []
-        self.faults: list[str] = []
+        self.struck: list[str] = []
         self.dead_hosts: list[Host] = []
         self._over = False
-        self._random = random
+        self.random = random
         seams.Present.line, seams.Present.broker, seams.Present.redis = self.line, self.broker, self.redis
 
     def run(self) -> None:
@@ -64,22 +64,22 @@ class World:
             self.workers.append(self._start_worker(n))
         for n in range(EMITTERS):
             self.emitters.append(self._start_emitter(n))
-        self._rebalance_workers()
-        self._rebalance_emitters()
-        span_s = self._random.uniform(0.5, 3.0)
-        for _ in range(self._random.choice((0, 1, 2, 4, 8))):
-            fault = self._random.choice(FAULTS)
-            line.later(self._random.uniform(0.02, span_s), self._strike, fault)
+        self.rebalance_workers()
+        self.rebalance_emitters()
+        span_s = self.random.uniform(0.5, 3.0)
+        for _ in range(self.random.choice((0, 1, 2, 4, 8))):
+            fault = self.random.choice(faults.LIKELY)
+            line.later(self.random.uniform(0.02, span_s), self.strike, fault)
         rest = arrivals[self.work.prefilled :]
         for arrival in rest:
-            await asyncio.sleep(self._random.uniform(0.0, 2 * span_s / len(rest)))
+            await asyncio.sleep(self.random.uniform(0.0, 2 * span_s / len(rest)))
             self._append(arrival)
         await asyncio.sleep(max(0.0, span_s - line.loop.time()) + 0.2)
         await self._become_calm()
         await self._settle()
         if self.work.clock == "wall":
-            for _ in range(self._random.choice((1, 2))):
-                line.leap_to(line.wall_ms() + self._random.choice((7, 50, 300)) * workload.HOUR_MS)
+            for _ in range(self.random.choice((1, 2))):
+                line.leap_to(line.wall_ms() + self.random.choice((7, 50, 300)) * workload.HOUR_MS)
                 line.tell("the wall clock leaps")
                 await self._settle()
 
@@ -108,10 +108,10 @@ class World:
         self.line.tell(f"{process.name} is killed")
         if self._over:
             return
-        random = self._random
+        random = self.random
         hosts: list[Any] = self.workers if process.name.startswith("worker") else self.emitters
         n = next(i for i, host in enumerate(hosts) if host.process is process)
-        rebalance = self._rebalance_workers if hosts is self.workers else self._rebalance_emitters
+        rebalance = self.rebalance_workers if hosts is self.workers else self.rebalance_emitters
         self.line.later(random.uniform(0.05, 0.4), rebalance)
         self.line.later(random.uniform(0.1, 1.0), self._restart, hosts, n, rebalance)
 
@@ -120,14 +120,14 @@ class World:
             return
         self.dead_hosts.append(hosts[n])
         hosts[n] = self._start_worker(n) if hosts is self.workers else self._start_emitter(n)
-        self.line.later(self._random.uniform(0.01, 0.2), rebalance)
+        self.line.later(self.random.uniform(0.01, 0.2), rebalance)
 
-    def _rebalance_workers(self) -> None:
+    def rebalance_workers(self) -> None:
         """Each shard, with its partition of every topic, goes to one of those who answer the group."""
         able = [host for host in self.workers if host.process.alive and not host.process.frozen]
         if not able:
             return
-        choice = [self._random.randrange(len(able)) for _ in range(self.work.shards + 1)]
+        choice = [self.random.randrange(len(able)) for _ in range(self.work.shards + 1)]
         given: list[set[TP]] = [set() for _ in able]
         for topic in (*self.work.topics, "rekeyed"):
             for partition in range(self.work.partitions[topic]):
@@ -138,83 +138,29 @@ class World:
             host.owns = assignment
             self._post(host, frozenset(assignment))
 
-    def _rebalance_emitters(self) -> None:
+    def rebalance_emitters(self) -> None:
         able = [host for host in self.emitters if host.process.alive and not host.process.frozen]
         if not able:
             return
-        owners = [self._random.choice(able) for _ in range(self.work.shards)]
+        owners = [self.random.choice(able) for _ in range(self.work.shards)]
         for host in able:
             self._post(host, frozenset(n for n, owner in enumerate(owners) if owner is host))
 
     def _post(self, host: Host, assignment: Any) -> None:
         """Not everybody hears of it at once: for a while two may hold the same."""
         host.wanted = assignment  # type: ignore[attr-defined]
-        delay_s = 0.001 if self._over else self._random.choice((0.001, 0.001, self._random.uniform(0.0, 0.6)))
+        delay_s = 0.001 if self._over else self.random.choice((0.001, 0.001, self.random.uniform(0.0, 0.6)))
         host.posted_s = max(getattr(host, "posted_s", 0.0), self.line.loop.time() + delay_s)  # type: ignore[attr-defined]
         self.line.at(host.posted_s, host.mailbox.put_nowait, assignment)  # type: ignore[attr-defined]
 
     # Faults
 
-    def _strike(self, fault: str) -> None:
+    def strike(self, fault: str) -> None:
         if self._over:
             return
-        self.faults.append(fault)
+        self.struck.append(fault)
         self.line.tell(f"fault: {fault}")
-        FAULTS_BY_NAME[fault](self)
-
-    def _any_host(self) -> Any:
-        return self._random.choice([*self.workers, *self.workers, *self.emitters])
-
-    def _kill(self) -> None:
-        process = self._any_host().process
-        if process.alive:
-            process.fuse = self._random.randrange(400)
-
-    def _freeze(self) -> None:
-        """SIGSTOP; the group takes its shards away when it lasts, and gives some back after it woke up."""
-        host = self._any_host()
-        if not host.process.alive or host.process.frozen:
-            return
-        host.process.freeze()
-        rebalance = self._rebalance_workers if host in self.workers else self._rebalance_emitters
-        lasts_s = self._random.choice((0.1, 0.5, 2.0))
-        if lasts_s > 0.2:
-            self.line.later(0.2, rebalance)
-        self.line.later(lasts_s, self._thaw, host, rebalance)
-
-    def _thaw(self, host: Host, rebalance: Callable[[], None]) -> None:
-        if host.process.frozen:
-            self.line.tell(f"{host.process.name} wakes up")
-            host.process.thaw()
-            self.line.later(self._random.uniform(0.01, 0.5), rebalance)
-
-    def _redis_set_back(self) -> None:
-        which = self._random.choice((-1, *range(6)))
-        old_lives_s = self._random.choice((0.0, 0.0, 0.2))
-        self.redis.set_back_to_dump(which, self._random.choice((0.0, 0.1, 1.0)), old_lives_s)
-
-    def _redis_restarts(self) -> None:
-        self.redis.restart(self.redis.server.data.copy(), self._random.choice((0.0, 0.3)), 0.0)
-
-    def _redis_dumps_often(self) -> None:
-        """Dumps as it goes along, and some time later an older one is what is left."""
-        for _ in range(4):
-            self.line.later(self._random.uniform(0.0, 0.5), self.redis.dump)
-        self.line.later(self._random.uniform(0.1, 1.0), self._strike, "Redis is set back")
-
-    def _scripts_flushed(self) -> None:
-        self.redis.server.data.scripts.clear()
-
-    def _out_of_memory(self) -> None:
-        self.line.chaos.out_of_memory_until_s = self.line.loop.time() + self._random.uniform(0.01, 0.4)
-
-    def _redis_stalls(self) -> None:
-        until_s = self.line.loop.time() + self._random.choice((0.3, 2.0, 12.0))
-        self.line.chaos.redis_stalled_until_s = until_s
-
-    def _kafka_stalls(self) -> None:
-        until_s = self.line.loop.time() + self._random.choice((0.3, 2.0, 12.0, 30.0))
-        self.line.chaos.kafka_stalled_until_s = until_s
+        faults.BY_NAME[fault](self)
 
     # Calm
 
@@ -230,8 +176,8 @@ class World:
                 host.process.thaw()
                 if not host.process.alive:
                     hosts[n] = self._start_worker(n) if hosts is self.workers else self._start_emitter(n)  # type: ignore
-        self._rebalance_workers()
-        self._rebalance_emitters()
+        self.rebalance_workers()
+        self.rebalance_emitters()
 
     async def _settle(self) -> None:
         """Waits until nothing is left to do; raises Stuck, with what is left, when that never comes."""
@@ -295,23 +241,3 @@ def _needed(broker: Broker, tp: TP) -> int:
     """The offset after the last committed record."""
     records = broker.logs[tp].committed()
     return records[-1].offset + 1 if records else 0
-
-
-FAULTS_BY_NAME: dict[str, Callable[[World], None]] = {
-    "a process is killed": World._kill,
-    "a process freezes": World._freeze,
-    "workers change places": World._rebalance_workers,
-    "emitters change places": World._rebalance_emitters,
-    "Redis is set back": World._redis_set_back,
-    "Redis dumps, then is set back": World._redis_dumps_often,
-    "Redis restarts": World._redis_restarts,
-    "Redis forgets its scripts": World._scripts_flushed,
-    "Redis is out of memory": World._out_of_memory,
-    "Redis does not answer": World._redis_stalls,
-    "Kafka does not answer": World._kafka_stalls,
-}
-FAULTS = (
-    *FAULTS_BY_NAME,
-    "a process is killed", "a process is killed", "a process freezes", "workers change places",
-    "Redis dumps, then is set back",
-)  # fmt: skip

@@ -138,8 +138,8 @@ class ShardRelay:
             raise self._contradiction(head, position)
 
     def _contradiction(self, head: ShardHead, position: AnnouncedPosition) -> Fenced | LogMismatch:
-        ahead = head.announced is not None and head.announced.sequence > position.sequence
-        if ahead and self._doubted != position.commit:
+        is_behind = head.announced is not None and head.announced.sequence > position.sequence
+        if is_behind and self._doubted != position.commit:
             # Marks follow what is announced, so it is this relay's position that is old: it was stopped for a while.
             # Unless Kafka gives it a second time.
             self._doubted = position.commit
