@@ -6,7 +6,7 @@ import copy
 from functools import lru_cache
 from typing import Any
 
-from profilestream.core.engine import Engine
+from profilestream.core.engine import IDS_MAX, Engine
 from profilestream.settings import Settings
 from profilestream.store.metadata import Generation
 from profilestream.stream.sources import Sources
@@ -72,21 +72,21 @@ class _Engine(Engine):
 
 
 @lru_cache(maxsize=8)
-def _engine(text: str) -> Engine:
-    engine = _Engine(parse_definitions(text, "the simulator's definitions"))
+def _engine(text: str, ids_max: int = IDS_MAX) -> Engine:
+    engine = _Engine(parse_definitions(text, "the simulator's definitions"), ids_max=ids_max)
     engine._compiled = {}
     return engine
 
 
 @lru_cache(maxsize=8)
-def sources(text: str) -> Sources:
+def sources(text: str, ids_max: int) -> Sources:
     """How records are read; without state, so one for all."""
-    return Sources(_engine(text), settings())
+    return Sources(_engine(text, ids_max), settings())
 
 
-def engine(text: str) -> Engine:
+def engine(text: str, ids_max: int = IDS_MAX) -> Engine:
     """An engine of a process of its own; what is compiled is shared."""
-    return copy.copy(_engine(text))
+    return copy.copy(_engine(text, ids_max))
 
 
 @lru_cache(maxsize=8)

@@ -74,13 +74,13 @@ class WorkerHost(Host):
 
     async def _run(self) -> None:
         worker, settings = self.worker, self.worker.settings
-        engine = definitions.engine(self._work.text)
+        engine = definitions.engine(self._work.text, self._work.ids_max)
         producer = await self._producer(str(settings.kafka))
         worker._tools = Tools(
             settings,
             definitions.generation(self._work.text, self._work.shards),
             engine,
-            definitions.sources(self._work.text),
+            definitions.sources(self._work.text, self._work.ids_max),
             producer,
             worker.counters,
             AnnouncedLog(settings),
