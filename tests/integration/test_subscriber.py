@@ -315,6 +315,22 @@ async def test_a_partition_that_stays_goes_on_where_it_was_without_a_commit(topi
             assert await moving  # what stayed with the first is not handed out to it again
 
 
+async def test_a_handler_that_hangs_gives_its_partitions_up_until_it_asks_for_the_next(topic: Topic) -> None:
+    await topic.put(*crossings(12, 3))
+    lines: list[str] = []
+    async with topic.subscriber(handling_s_max=2.0, report=lines.append) as first:
+        (in_hand,) = await take(first, 1)
+        async with topic.subscriber() as second:
+            assert in_hand.id in {one.id for one in await take(second, 36)}
+            assert len(lines) == 1 and "in hand for 2 s" in lines[0]
+            await second.commit()
+        await first.commit()  # nothing is its own any more: no error, and nothing goes back
+        assert await nothing_comes(first, 5)
+        await topic.put(change("c1", 4))
+        assert (await take(first, 1))[0].crossing == 4
+    assert await topic.lag() > 0
+
+
 async def test_a_change_in_hand_for_too_long_is_handed_over_and_said(topic: Topic) -> None:
     await topic.put(*crossings(12, 3))
     lines: list[str] = []
@@ -374,4 +390,5 @@ async def test_without_a_handler_lines_go_to_the_library_s_logger(
     with caplog.at_level(logging.WARNING, "profilestream"):
         async with topic.subscriber() as changes:
             await take(changes, 1)
+            assert await nothing_comes(changes)
     assert [record.name for record in caplog.records if "not a segment change" in record.message] == ["profilestream"]

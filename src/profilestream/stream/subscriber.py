@@ -28,7 +28,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, Of
 
 from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
 from profilestream.stream.changes import ReceivedChange, place_of, received
-from profilestream.stream.subscription import Placing, stop_quickly
+from profilestream.stream.subscription import Placing, check_arguments, stop_quickly
 from profilestream.stream.topics import Admin, Report, wait_for_kafka
 
 COMMIT_INTERVAL_S: Final = 1.0
@@ -39,6 +39,7 @@ _POLL_MS: Final = 1_000
 _CHECK_S: Final = 5.0
 _LAST_COMMIT_S: Final = 2.0
 _RETRY_S: Final = 0.2
+_NEVER_MS: Final = 2**31 - 1
 
 _log = logging.getLogger("profilestream")
 
@@ -47,9 +48,9 @@ class ChangeSubscriber:
     """The segment changes of one topic, one after the other, without end.
 
     Subscribers of one `group` share the partitions, and go on where the group has committed; a new group begins
-    at the `start` of the topic, or with `start="end"` at what comes from now on. Without a group it reads everything
-    alone and remembers nothing. With `segments` only changes of these are handed out; the others count as handed out
-    when they are passed.
+    at the `start` of the topic, or with `start="end"` at what comes from the first wait for a change on. Without a
+    group it reads everything alone and remembers nothing. With `segments` only changes of these are handed out; the
+    others count as handed out when they are passed.
 
     Commits are explicit, by `commit`. With `auto_commit`, a change counts as done when the next one is asked for, and
     once a second and at `close` everything done is committed, never the change in hand.
@@ -79,7 +80,7 @@ class ChangeSubscriber:
         report: Report | None = None,
     ) -> None:
         """Connects to nothing yet; raises UsageError for arguments that cannot be meant."""
-        _check(group, segments, start, auto_commit)
+        check_arguments(group, segments, start, auto_commit)
         self.foreign_records = 0
         self._kafka = kafka
         self._group = group
@@ -93,7 +94,8 @@ class ChangeSubscriber:
         self._placing = Placing(group, start)
         self._settling = asyncio.Lock()
         self._consumer: Any = None
-        self._ending = self._closed = False
+        self._ending = self._closed = self._away = False
+        self._limit: asyncio.TimerHandle | None = None
         self._pending: Any = None
         self._waiting: asyncio.Task[None] | None = None
         self._in_hand: tuple[TopicPartition, int] | None = None
@@ -120,13 +122,14 @@ class ChangeSubscriber:
             max_partition_fetch_bytes=PARTITION_BYTES_MAX,
             session_timeout_ms=self._session_timeout_ms,
             rebalance_timeout_ms=int(self._handover_s * 1000) + self._session_timeout_ms,
-            max_poll_interval_ms=int(self._handling_s_max * 1000),
+            max_poll_interval_ms=_NEVER_MS,  # the library's own clock stops at the first error; see _let_go
         )
         await self._consumer.start()
         if self._group is None:
             partitions = [TopicPartition(self._topic, number) for number in range(info.partitions)]
             self._consumer.assign(partitions)
             self._placing.assigned(partitions)
+            await self._reaching(self._settle)
         else:
             self._consumer.subscribe([self._topic], listener=_Listener(self))
 
@@ -150,6 +153,8 @@ class ChangeSubscriber:
         self._closed = True
         if self._consumer is None:
             return
+        if self._limit is not None:
+            self._limit.cancel()
         if self._auto_commit:
             with suppress(TimeoutError, ProfilestreamError):  # what is not committed is handed out again
                 async with asyncio.timeout(_LAST_COMMIT_S):
@@ -170,8 +175,7 @@ class ChangeSubscriber:
         return self
 
     async def __anext__(self) -> ReceivedChange:
-        self._in_hand = None
-        self._came_back.set()
+        self._came_back_to_us()
         while not self._ending:
             if self._auto_commit and asyncio.get_running_loop().time() - self._committed_s >= COMMIT_INTERVAL_S:
                 await self._commit_done()
@@ -187,6 +191,8 @@ class ChangeSubscriber:
             elif self._segments is None or change.segment in self._segments:
                 self._in_hand = partition, record.offset
                 self._came_back.clear()
+                if self._group is not None:
+                    self._limit = asyncio.get_running_loop().call_later(self._handling_s_max, self._let_go)
                 return change
         raise StopAsyncIteration
 
@@ -212,6 +218,26 @@ class ChangeSubscriber:
         raise UsageError("this subscriber is closed; commit before, or end the iteration with `stop`")
 
     # Reading
+
+    def _came_back_to_us(self) -> None:
+        """The change in hand is done with, as far as moves of partitions are concerned."""
+        self._in_hand = None
+        self._came_back.set()
+        if self._limit is not None:
+            self._limit.cancel()
+
+    def _let_go(self) -> None:
+        """A handler takes too long, or hangs: others get the partitions until the next change is asked for."""
+        if self._closed:
+            return
+        self._report(
+            f"group {self._group}: a change is in hand for {self._handling_s_max:g} s; until it is done with, other "
+            "subscribers have this one's partitions"
+        )
+        self._away = True
+        self._pending = None
+        self._placing.lose()
+        self._consumer.unsubscribe()
 
     async def _next_record(self) -> Any:
         """The next record, not yet passed; None where partitions have moved or nothing came for a while."""
@@ -267,6 +293,9 @@ class ChangeSubscriber:
         """Returns when there are partitions, each placed where this subscriber goes on."""
         async with self._settling:
             while not self._placing.placed:
+                if self._away:
+                    self._away = False
+                    self._consumer.subscribe([self._topic], listener=_Listener(self))
                 try:
                     if self._placing.assignment is None:
                         await self._poll(_POLL_MS)  # as long as there are none it waits for them
@@ -316,6 +345,8 @@ class ChangeSubscriber:
 
     async def _partitions_leave(self) -> None:
         """Hands nothing out any more, and lets the change in hand be done with."""
+        if self._placing.assignment is None:
+            return  # they were let go before
         self._pending = None
         self._placing.begin_leaving()
         try:
@@ -343,17 +374,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         self._subscriber._placing.assigned(assigned)
-
-
-def _check(group: str | None, segments: Collection[str] | None, start: str, auto_commit: bool) -> None:
-    if group is not None and (not group or group.endswith("-emitter")):
-        raise UsageError(
-            f"`{group}` cannot be a subscriber's group: names that end in -emitter are those of emitters, and an empty "
-            "one is none; give it the name of the service that subscribes"
-        )
-    if auto_commit and group is None:
-        raise UsageError("auto_commit needs a group: without one nothing is remembered")
-    if isinstance(segments, str):
-        raise UsageError(f"segments is a collection of names; write [{segments!r}]")
-    if start not in ("beginning", "end"):
-        raise UsageError(f"start is `{start}`; give `beginning` or `end`")

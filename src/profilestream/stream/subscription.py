@@ -62,6 +62,12 @@ class Placing:
         """The partitions are no longer ours, until some are assigned."""
         self._leaving = False
 
+    def lose(self) -> None:
+        """All partitions are somebody else's from now on, with what was not committed in them."""
+        self.begin_leaving()
+        self.end_leaving()
+        self.passed = {}
+
     async def place(self, consumer: Any) -> None:
         """Moves each partition to where it goes on: what is committed, or what was passed here already if that is more.
 
@@ -154,3 +160,18 @@ async def stop_quickly(consumer: Any) -> None:
     for task in (closing, stopping):
         if task.done() and not task.cancelled():
             task.exception()
+
+
+def check_arguments(group: str | None, segments: Collection[str] | None, start: str, auto_commit: bool) -> None:
+    """Raises UsageError for a subscriber that cannot be meant."""
+    if group is not None and (not group or group.endswith("-emitter")):
+        raise UsageError(
+            f"`{group}` cannot be a subscriber's group: names that end in -emitter are those of emitters, and an empty "
+            "one is none; give it the name of the service that subscribes"
+        )
+    if auto_commit and group is None:
+        raise UsageError("auto_commit needs a group: without one nothing is remembered")
+    if isinstance(segments, str):
+        raise UsageError(f"segments is a collection of names; write [{segments!r}]")
+    if start not in ("beginning", "end"):
+        raise UsageError(f"start is `{start}`; give `beginning` or `end`")
