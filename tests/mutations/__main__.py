@@ -78,6 +78,11 @@ def _telling(lines: Iterable[str]) -> str:
     return found[-1] if found else "it says nothing"
 
 
+def _short(test: str) -> str:
+    """A test's name, or its file's."""
+    return test.rpartition("::")[2].rpartition("/")[2]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[[], *(m.name for m in MUTATIONS)], help="only these mutations")
@@ -97,8 +102,8 @@ def main() -> int:
             missed += not failed
             print(f"{mutation.name:<34} {test:<50} {'noticed' if failed else 'NOT NOTICED'}  {said}", flush=True)
             if failed:
-                noticed.append(said.split(" (")[0] if test != SIMULATOR else f"simulator, {said.split(' (')[0]}")
-        rows.append(f"| `{mutation.name}` | {mutation.breaks} | {'; '.join(noticed)} |")
+                noticed.append(f"simulator, {said.split(' fails')[0]}" if test == SIMULATOR else f"`{_short(test)}`")
+        rows.append(f"| `{mutation.name}` | {mutation.breaks} | {', '.join(noticed)} |")
     if given.markdown is not None:
         given.markdown.write_text("\n".join(rows) + "\n", "utf-8")
     for test in sorted({t for m in chosen for t in m.caught_by}):
