@@ -11,10 +11,6 @@ from typing import Final, NamedTuple
 SIMULATOR: Final = "simulator"
 COMMIT: Final = "tests/integration/test_store_commit.py"
 ZOMBIE: Final = "tests/integration/test_emitter_exactly_once.py::test_a_zombie_that_wakes_up_can_announce_nothing"
-REMOVAL: Final = (
-    "tests/integration/test_emitter_exactly_once.py"
-    "::test_a_crash_between_the_transaction_and_the_removal_repeats_nothing"
-)
 REPAIR: Final = "tests/integration/test_repair.py::test_while_nobody_works_redis_loses_what_was_announced"
 INTERLEAVING: Final = (
     "tests/integration/test_repair.py::test_refolding_topics_that_interleave_otherwise_announces_only_what_differs"
