@@ -22,8 +22,11 @@ def _kill(world: World) -> None:
 
 
 def _freeze(world: World) -> None:
+    _freeze_host(world, _any_host(world))
+
+
+def _freeze_host(world: World, host: Any) -> None:
     """SIGSTOP; the group takes its shards away when it lasts, and gives some back after it woke up."""
-    host = _any_host(world)
     if not host.process.alive or host.process.frozen:
         return
     host.process.freeze()
@@ -43,8 +46,15 @@ def _thaw(world: World, host: Any, rebalance: Callable[[], None]) -> None:
 
 def _redis_set_back(world: World) -> None:
     which = world.random.choice((-1, *range(DUMPS_KEPT)))
-    old_lives_s = world.random.choice((0.0, 0.0, 0.2))
+    old_lives_s = world.random.choice((0.0, 0.0, 0.2, 1.0))
     world.redis.set_back_to_dump(which, world.random.choice((0.0, 0.1, 1.0)), old_lives_s)
+
+
+def _set_back_unseen(world: World) -> None:
+    """An emitter is stopped between two of its steps, and finds another Redis when it goes on."""
+    world.redis.dump()
+    world.line.later(world.random.uniform(0.1, 0.4), _freeze_host, world, world.random.choice(world.emitters))
+    world.line.later(world.random.uniform(0.3, 0.5), world.strike, "Redis is set back")
 
 
 def _redis_restarts(world: World) -> None:
@@ -83,6 +93,7 @@ BY_NAME: dict[str, Callable[[World], None]] = {
     "emitters change places": lambda world: world.rebalance_emitters(),
     "Redis is set back": _redis_set_back,
     "Redis dumps, then is set back": _redis_dumps_often,
+    "Redis is set back while an emitter is stopped": _set_back_unseen,
     "Redis restarts": _redis_restarts,
     "Redis forgets its scripts": _scripts_flushed,
     "Redis is out of memory": _out_of_memory,
