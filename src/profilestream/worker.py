@@ -234,8 +234,23 @@ class Worker:
         for number, names in topics.items():
             shard = Shard(number, names, keys.shard(number), consumer, self._tools, self._clock == "wall")
             self._shards[number] = shard
-            shard.start()
+            if self._is_whole(number, names):
+                shard.start()
         self._forwarder.begin(foreign, consumer)
+
+    def _is_whole(self, number: int, names: list[str]) -> bool:
+        """Whether a shard has its partition of every topic.
+
+        A commit has the positions of all topics: without one of them the head would forget how far it was read, and
+        fold it again from its beginning once it is there again.
+        """
+        shards, troubles, part = self._tools.generation.shards, self._tools.troubles, f"topics of shard {number}"
+        missing = sorted({topic for topic, count in self._partitions.items() if count == shards}.difference(names))
+        if missing:
+            troubles.begin(part, f"Kafka does not show all of topic {', '.join(missing)}", "its shards wait for it")
+        else:
+            troubles.over(part)
+        return not missing
 
     async def revoked(self, partitions: set[TP]) -> None:
         """Lets everything go; what is assigned anew comes by `begin`."""

@@ -78,6 +78,7 @@ def test_a_topic_made_anew_under_a_live_worker_stops_its_shards_and_says_where_t
         asyncio.run(remove_topics(servers.kafka, ["purchases"]))
         asyncio.run(make_topics(servers.kafka, {"purchases": SHARDS}))
         shop.put(servers.kafka, shop.purchases(50, 300), SHARDS)
+        wait_until(lambda: "Kafka does not show all of topic purchases" in said(workdir), "the line about the topic")
         wait_until(lambda: "stands still" in said(workdir), "the line that it stands still")
         assert worker.wait(30) == 1, "no shard is left that works"
     assert "records up to 300 were folded, but the log ends at 50" in said(workdir), said(workdir)

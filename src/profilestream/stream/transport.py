@@ -30,6 +30,9 @@ FETCH_BYTES = (64 * 1024, 1024 * 1024)
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 """What one answer of a broker holds at most, of all partitions."""
 
+METADATA_AGE_MS_MAX = 10_000
+"""So soon a topic is noticed that comes back; the group lets go of one that vanishes."""
+
 IDLE_S = 0.005
 NOTE = "read from "
 """Before the offset from which a partition was first read, in a committed offset's metadata."""
@@ -77,6 +80,7 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             # Nobody but the heads says where to read on.
             auto_offset_reset="none",
             isolation_level="read_committed",
+            metadata_max_age_ms=METADATA_AGE_MS_MAX,
             max_partition_fetch_bytes=self.app.fetch_bytes_max,
             fetch_max_bytes=ANSWER_BYTES_MAX,
             max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000),
