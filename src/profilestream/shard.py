@@ -29,6 +29,7 @@ from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.reports import Troubles, named
 from profilestream.stream.slices import Gap, Inbox, Slice, waiting_bytes_part
 from profilestream.stream.sources import Sources
+from profilestream.stream.topic_ids import TopicIds
 from profilestream.updater import Conflict, Updater
 
 BACKOFF_S = (0.05, 5.0)
@@ -55,6 +56,7 @@ class Tools:
     reassert: Callable[[], Awaitable[None]]
     report: Callable[[str], None]
     troubles: Troubles
+    topic_ids: TopicIds
 
     def __post_init__(self) -> None:
         self._restart = asyncio.Lock()
@@ -238,6 +240,12 @@ class Shard:
                 raise LogMismatch(
                     f"topic {topic}, partition {self.number}: records up to {needed} were folded, but the log "
                     f"ends at {ends[tp]}; the topic was made anew or truncated. Restore it, or use another namespace"
+                )
+            if positions[topic] and await self._tools.topic_ids.is_other(topic):
+                raise LogMismatch(
+                    f"topic {topic}, partition {self.number}: the next record to fold is {positions[topic]}, and the "
+                    f"log ends at {ends[tp]}, but it is another log: the topic was made anew. Restore it, or use "
+                    "another namespace"
                 )
         self.starts = {t: p for t, p in positions.items() if p and t not in head.positions} | head.starts
         return positions, self.starts if self.starts != head.starts else None

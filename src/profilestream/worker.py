@@ -7,6 +7,7 @@ is dropped with its inbox, its cache and whatever was in flight; the next one st
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +33,7 @@ from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.reports import Troubles
 from profilestream.stream.slices import Gap, Slice
 from profilestream.stream.sources import Sources
+from profilestream.stream.topic_ids import TopicIds
 from profilestream.stream.topics import Admin, wait_for_kafka
 from profilestream.stream.watch import watch_kafka
 from profilestream.wire.definitions import parse_definitions
@@ -43,8 +45,9 @@ BACKOFF_S = (0.1, 5.0)
 GARBAGE_THRESHOLDS = (50_000, 20, 100)
 CAUGHT_UP_CHECK_S = 0.05
 CAUGHT_UP_ANSWER_S_MAX = 5.0
-APP_STOP_S_MAX = 3.0
+APP_STOP_S_MAX = 2.0
 LAST_COMMIT_S_MAX = 1.0
+NOTE_TOPICS_S = 3.0
 
 Clock = Literal["wall", "event"]
 Report = Callable[[str], None]
@@ -109,6 +112,8 @@ class Worker:
         sources = Sources(engine, self.settings)
         ends = await self._topics(kafka, sources)
         troubles = Troubles(self._report)
+        topic_ids = TopicIds(kafka, self.settings.generations_topic, self.settings.namespace, generation.name)
+        await topic_ids.read()
         async with ForwardingProducer(kafka, troubles=troubles) as producer:
             self._tools = Tools(
                 self.settings,
@@ -121,6 +126,7 @@ class Worker:
                 self._reassert,
                 self._report,
                 troubles,
+                topic_ids,
             )
             self._forwarder = Forwarder(self._tools)
             group = f"{self.settings.namespace}-{generation.name}"
@@ -139,13 +145,15 @@ class Worker:
                     lambda: troubles.over(self),
                 )
             )
+            noting = asyncio.create_task(self._keep_noting())
             try:
                 await self._supervise(ends if until_caught_up else None)
             finally:
                 watch.cancel()
+                noting.cancel()
                 # A client library waits for a lost Kafka; what it is waited for here is not what must be exact.
-                commit = asyncio.create_task(self._app.consumer.force_commit())
-                await asyncio.wait({commit}, timeout=LAST_COMMIT_S_MAX)
+                last = (self._app.consumer.force_commit(), self._note_topics())
+                await asyncio.wait([asyncio.ensure_future(work) for work in last], timeout=LAST_COMMIT_S_MAX)
                 self._forwarder.end()
                 await self._release(set(self._shards))
                 self._show(final=True)
@@ -284,6 +292,16 @@ class Worker:
                 self._forwarder.out_of_range(tp)
             elif (shard := self._shards.get(tp.partition)) is not None:
                 shard.begin_anew()
+
+    async def _keep_noting(self) -> None:
+        while True:
+            await asyncio.sleep(NOTE_TOPICS_S)
+            await self._note_topics()
+
+    async def _note_topics(self) -> None:
+        """Keeps which topics these are, once something was folded from them: under their names others may come."""
+        with contextlib.suppress(KafkaError, ProfilestreamError, OSError):  # a lost Kafka is waited for; others say so
+            await self._tools.topic_ids.note({tp.topic for tp, offset in self.committed().items() if offset})
 
     async def _release(self, numbers: set[int]) -> None:
         await asyncio.gather(*(shard.stop() for n in numbers if (shard := self._shards.pop(n, None)) is not None))

@@ -125,3 +125,27 @@ def test_memory_does_not_grow_with_a_backlog_of_large_records(
         grown = max(grown, process.memory_info().rss - idle)
     print(f"{idle / MIB:.0f} MiB idle, {grown / MIB:.0f} MiB more with 200 MiB waiting")
     assert grown < 100 * MIB
+
+
+def test_two_workers_that_run_until_caught_up_wait_for_a_lost_redis_and_leave_nothing(
+    servers: Any, proxy: Proxy, cli: Any, cli_environment: dict[str, str], namespace: str, workdir: Path
+) -> None:
+    """They join one after the other, so shards change hands on the way."""
+    shop.open_shop(servers.kafka, cli, workdir, shards=4)
+    events = shop.purchases(6_000, customers=800)
+    shop.put(servers.kafka, events, 4)
+    limits = {**cli_environment, "PROFILESTREAM_COMMIT_CUSTOMERS_MAX": "10"}
+    words = ("worker", "--clock", "event", "--until-caught-up")
+    proxy.delay_s = 0.05
+    with running(limits, workdir, *words) as first:
+        wait_until(lambda: total(profiles(servers.redis, namespace), "orders") > 0, "the first orders")
+        with running(limits, workdir, *words) as second:
+            time.sleep(2)
+            proxy.go_away()
+            time.sleep(3)
+            assert (first.poll(), second.poll()) == (None, None), said(workdir)
+            proxy.come_back()
+            proxy.delay_s = 0.0
+            assert (first.wait(90), second.wait(90)) == (0, 0), said(workdir)
+    assert "Traceback" not in said(workdir)
+    shop.right(events, servers.redis, namespace, 4)

@@ -86,6 +86,37 @@ def test_a_topic_made_anew_under_a_live_worker_stops_its_shards_and_says_where_t
     assert "Traceback" not in said(workdir)
 
 
+def test_topics_made_anew_with_more_records_than_before_are_told_by_their_ids(
+    servers: Any, cli: Any, cli_environment: dict[str, str], namespace: str, workdir: Path
+) -> None:
+    """One of a shard's own topics, and one that is forwarded whole."""
+    asyncio.run(remove_topics(servers.kafka))
+    asyncio.run(make_topics(servers.kafka, {"browsing": 3}))
+    (workdir / "definitions.toml").write_text(shop.DEFINITIONS)
+    cli("init", "definitions.toml", "--shards", str(SHARDS))
+
+    def look(count: int, prefix: str) -> None:
+        view = {"customer_id": "c1", "occurred_at": shop.BEGAN_MS, "kind": "search"}
+        views = [Sending("browsing", event_bytes({**view, "event_id": f"{prefix}{n}"}), None, 0) for n in range(count)]
+        asyncio.run(send(servers.kafka, views))
+
+    shop.put(servers.kafka, shop.purchases(100), SHARDS)
+    look(20, "a")
+    shop.catch_up(cli)
+    shop.catch_up(cli)
+    for topic, partitions in (("browsing", 3), ("purchases", SHARDS)):
+        asyncio.run(remove_topics(servers.kafka, [topic]))
+        asyncio.run(make_topics(servers.kafka, {topic: partitions}))
+        if topic == "browsing":
+            look(50, "b")
+            done = cli("worker", "--until-caught-up", expect=1)
+            assert "topic browsing, partition 0: the topic was made anew, with records 0 to 49" in done.stdout
+    shop.put(servers.kafka, shop.purchases(300, 100), SHARDS)
+    done = cli("worker", "--until-caught-up", expect=1)
+    assert "the next record to fold is 100, and the log ends at 300, but it is another log" in done.stdout
+    assert orders(servers, namespace) == 100
+
+
 def test_a_forwarded_partition_whose_next_records_are_gone_stands_still_and_the_rest_goes_on(
     servers: Any, cli: Any, cli_environment: dict[str, str], namespace: str, workdir: Path
 ) -> None:

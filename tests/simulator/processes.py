@@ -20,6 +20,7 @@ from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.relay import RelayEvents, ShardRelay
 from profilestream.stream.reports import Troubles
+from profilestream.stream.topic_ids import TopicIds
 from profilestream.worker import Worker
 from tests.simulator import definitions
 from tests.simulator.kafka_broker import Broker, Channel
@@ -87,6 +88,7 @@ class WorkerHost(Host):
             self._reassert,
             self.report,
             Troubles(self.report),
+            TopicIds("", settings.generations_topic, settings.namespace, "g1"),  # none is known: topics stay themselves
         )
         worker._forwarder = Forwarder(worker._tools)
         worker._partitions = self._work.partitions

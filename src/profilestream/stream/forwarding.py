@@ -144,26 +144,32 @@ class Forwarder:
         committed = await self._consumer.committed_offsets(self._partitions)
         for tp in self._partitions:
             known = self._past.get(tp, committed.get(tp))
-            if known is not None and not begins[tp] <= known <= ends[tp]:
+            if await self._tools.topic_ids.is_other(tp.topic):
+                self._stand_still(tp, known, begins[tp], ends[tp], made_anew=True)
+            elif known is not None and not begins[tp] <= known <= ends[tp]:
                 self._stand_still(tp, known, begins[tp], ends[tp])
             elif tp not in self.failures:
                 self._past[tp] = self._expected[tp] = begins[tp] if known is None else known
         self._make_room()
         await self._consumer.seek_all(dict(self._expected))
 
-    def _stand_still(self, tp: TP, position: int, begin: int, end: int) -> None:
+    def _stand_still(self, tp: TP, position: int | None, begin: int, end: int, made_anew: bool = False) -> None:
         if tp in self.failures:
             return
-        what = f"topic {tp.topic}, partition {tp.partition}: the next record to forward is {position}, but the log "
-        if position < begin:
-            what += f"begins at {begin}; records {position} to {begin - 1} were removed before they were read"
+        what = f"topic {tp.topic}, partition {tp.partition}: "
+        if made_anew:  # Kafka forgets the committed offsets of a topic that is deleted
+            what += f"the topic was made anew, with records {begin} to {end - 1}, which shards would take for old ones"
+            remedy = "Restore it, or use another namespace"
         else:
-            what += f"ends at {end}; the topic was made anew or truncated"
-        group = f"{self._tools.settings.namespace}-{self._tools.generation.name}"
-        self.failures[tp] = LogMismatch(
-            f"{what}. Restore it; or, to go on without them, stop the workers and set the committed offset of group "
-            f"{group} there with Kafka's kafka-consumer-groups"
-        )
+            what += f"the next record to forward is {position}, but the log "
+            gone = f"begins at {begin}; records {position} to {begin - 1} were removed before they were read"
+            what += gone if position is not None and position < begin else f"ends at {end}; it was truncated"
+            group = f"{self._tools.settings.namespace}-{self._tools.generation.name}"
+            remedy = (
+                "Restore them; or, to go on without them, stop the workers and set the committed offset of group "
+                f"{group} there with Kafka's kafka-consumer-groups"
+            )
+        self.failures[tp] = LogMismatch(f"{what}. {remedy}")
         self._tools.report(f"forwarding stands still: {self.failures[tp]}")
 
     async def _forward(self, piece: Slice) -> None:
