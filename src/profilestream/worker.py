@@ -252,12 +252,15 @@ class Worker:
         A commit has the positions of all topics: without one of them the head would forget how far it was read, and
         fold it again from its beginning once it is there again.
         """
-        shards, troubles, part = self._tools.generation.shards, self._tools.troubles, f"topics of shard {number}"
-        missing = sorted({topic for topic, count in self._partitions.items() if count == shards}.difference(names))
+        tools, part = self._tools, f"topics of shard {number}"
+        own = {topic for topic in tools.sources.topics if self._partitions.get(topic) == tools.generation.shards}
+        missing = sorted(own.difference(names))
         if missing:
-            troubles.begin(part, f"Kafka does not show all of topic {', '.join(missing)}", "its shards wait for it")
+            tools.troubles.begin(
+                part, f"Kafka does not show all of topic {', '.join(missing)}", "its shards wait for it"
+            )
         else:
-            troubles.over(part)
+            tools.troubles.over(part)
         return not missing
 
     async def revoked(self, partitions: set[TP]) -> None:
