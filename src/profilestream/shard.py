@@ -14,7 +14,7 @@ from faust.types import TP
 from redis.exceptions import RedisError
 
 from profilestream.core.engine import Engine
-from profilestream.core.errors import LogMismatch, ProfilestreamError, StateMismatch
+from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch
 from profilestream.repair import Repair, SetBack, begin, first_positions
 from profilestream.settings import Settings
 from profilestream.store.commits import Head
@@ -23,6 +23,7 @@ from profilestream.store.metadata import Generation
 from profilestream.store.pipeline import open_pipeline
 from profilestream.store.shard_store import ShardStore
 from profilestream.stream.announced import AnnouncedLog
+from profilestream.stream.announcer import Fenced
 from profilestream.stream.counters import Counters
 from profilestream.stream.outward import Outward
 from profilestream.stream.producers import ForwardingProducer
@@ -126,7 +127,7 @@ class Shard:
                     if committed or time.monotonic() - began_s >= WELL_AFTER_S:
                         backoff_s, failures = BACKOFF_S[0], 0
                     self._updater = None
-            except (Conflict, SetBack):
+            except (Conflict, SetBack, Fenced):
                 pass
             except (LogMismatch, StateMismatch) as error:
                 self._give_up(error)
@@ -203,8 +204,11 @@ class Shard:
             await tools.reassert()
         repairing = found.repair
         head = await begin(store, found, announced, in_history)
-        if announced is None or not head.repair:
+        if not head.repair:
             return head, None
+        if announced is None:
+            # Folding on would be silent for ever: nobody would know when the repair is over.
+            raise ServerUnavailable(f"Kafka does not say what was announced of shard {self.number}, which is in repair")
         if not repairing:
             tools.report(
                 f"shard {self.number}: Redis lacks commits that were announced; repairing the shard from the log"

@@ -118,11 +118,17 @@ MUTATIONS: Final = (
         (
             Edit(
                 "stream/announcer.py",
-                "        await producer.send_offsets_to_transaction(\n",
+                "        _, offset = await _all_or_first_error(\n",
+                "        await self._send(producer, settings.changes_topic, _change_records(changes))\n"
                 "        await producer.commit_transaction()\n"
                 "        await asyncio.sleep(0.005)\n"
                 "        await producer.begin_transaction()\n"
-                "        await producer.send_offsets_to_transaction(\n",
+                "        (offset,) = await _all_or_first_error(\n",
+            ),
+            Edit(
+                "stream/announcer.py",
+                "            self._send(producer, settings.changes_topic, _change_records(changes)),\n",
+                "",
             ),
         ),
         (SIMULATOR,),

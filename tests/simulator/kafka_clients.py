@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Self
 
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 
 from profilestream.core.errors import LogMismatch
@@ -95,16 +94,6 @@ class SimulatedProducer:
     async def begin_transaction(self) -> None:
         return None
 
-    async def send_offsets_to_transaction(
-        self, offsets: Mapping[TopicPartition, OffsetAndMetadata], group: str
-    ) -> None:
-        given = {TP(*tp): (o.offset, o.metadata) for tp, o in offsets.items()}
-        assert self._id is not None
-        name, epoch = self._id, self._epoch
-        await self._channel.ask(
-            lambda: self._broker.in_transaction(name, epoch, lambda t: t.offsets.setdefault(group, {}).update(given))
-        )
-
     async def commit_transaction(self) -> None:
         assert self._id is not None
         name, epoch = self._id, self._epoch
@@ -113,29 +102,6 @@ class SimulatedProducer:
 
 async def _acknowledged(asked: Any) -> Acknowledged:
     return Acknowledged(await asked)
-
-
-class SimulatedAdminClient:
-    """AIOKafkaAdminClient, for the offsets of groups."""
-
-    def __init__(self, line: Timeline, broker: Broker, **_: Any) -> None:
-        self._line = line
-        self._broker = broker
-        self._channel = Channel(line, broker)
-
-    async def start(self) -> None:
-        await self._channel.ask(lambda: None, KafkaConnectionError())
-
-    async def close(self) -> None:
-        return None
-
-    async def list_consumer_group_offsets(
-        self, group: str, partitions: list[TopicPartition]
-    ) -> dict[TopicPartition, OffsetAndMetadata]:
-        if self._line.chaos.kafka_fails():
-            return {}  # as a coordinator that is moving
-        known = await self._channel.ask(lambda: dict(self._broker.groups.get(group, {})), KafkaConnectionError())
-        return {tp: OffsetAndMetadata(*known.get(TP(*tp), (-1, ""))) for tp in partitions}
 
 
 class SimulatedAdmin:
@@ -172,3 +138,12 @@ async def read_to_end(line: Timeline, broker: Broker, topic: str, since: Mapping
             for record in records:
                 if record.offset < end:
                     yield record
+
+
+async def last_record(line: Timeline, broker: Broker, topic: str, partition: int, holds: Callable[[Any], bool]) -> Any:
+    """`stream.reading.last_record`."""
+    found = None
+    async for record in read_to_end(line, broker, topic, {partition: 0}):
+        if holds(record):
+            found = record
+    return found

@@ -45,16 +45,16 @@ def _producer(**options: Any) -> Any:
     return kafka_clients.SimulatedProducer(Present.line, Present.broker, **options)
 
 
-def _admin_client(**options: Any) -> Any:
-    return kafka_clients.SimulatedAdminClient(Present.line, Present.broker, **options)
-
-
 def _admin(kafka: str) -> Any:
     return kafka_clients.SimulatedAdmin(Present.line, Present.broker)
 
 
 def _read_to_end(kafka: str, topic: str, since: Any) -> Any:
     return kafka_clients.read_to_end(Present.line, Present.broker, topic, since)
+
+
+def _last_record(kafka: str, topic: str, partition: int, holds: Any) -> Any:
+    return kafka_clients.last_record(Present.line, Present.broker, topic, partition, holds)
 
 
 def install() -> None:
@@ -66,7 +66,7 @@ def install() -> None:
         shard: {"time": _Time, "open_pipeline": _open_pipeline},
         forwarding: {"time": _Time},
         counters: {"time": _Time},
-        announcer: {"AIOKafkaProducer": _producer, "AIOKafkaAdminClient": _admin_client},
+        announcer: {"AIOKafkaProducer": _producer, "last_record": _last_record},
         announced: {"read_to_end": _read_to_end},
         producers: {"AIOKafkaProducer": _producer, "Admin": _admin},
     }

@@ -1,4 +1,4 @@
-"""What the emitter decides without servers: positions that fit, who runs, what is said."""
+"""What the emitter decides without servers: who runs, what is said."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ import pytest
 from profilestream.core.errors import LogMismatch, UsageError
 from profilestream.emitter import Emitter
 from profilestream.settings import Settings
-from profilestream.store.outbox import CommitHead, OutboxCommit
 from profilestream.stream import reports
 from profilestream.stream.announcer import (
-    METADATA_BYTES_MAX,
     AnnouncedPosition,
-    Announcer,
     emitter_group,
     transactional_id,
 )
@@ -122,15 +119,6 @@ async def test_a_shard_that_stands_still_fails_only_who_waits_for_the_end(crew: 
     with pytest.raises(LogMismatch, match="shard 0"):
         crew.raise_failures(mismatches=True)
     await crew.close()
-
-
-async def test_a_position_that_does_not_fit_into_the_groups_metadata_is_refused() -> None:
-    announcer = Announcer(Settings(kafka="nowhere:1"), 3)
-    many = {f"topic-{n:0100}": 1_000_000_000 for n in range(40)}
-    head = CommitHead("ab" * 16, 7, 1_769_851_800_000, many)
-    announcer._producer = object()  # refused before Kafka is asked
-    with pytest.raises(UsageError, match=rf"shard 3: the positions in 40 topics .* holds {METADATA_BYTES_MAX}"):
-        await announcer.announce("g1", [OutboxCommit(head, ())])
 
 
 def test_a_position_reads_back_as_written_and_a_commit_before_the_first_event_has_no_clock() -> None:

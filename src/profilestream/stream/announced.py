@@ -19,7 +19,7 @@ class _Announced(msgspec.Struct, frozen=True):
 
 
 class AnnouncedLog:
-    """Group metadata and topic `announced`, for one installation. Raises as Kafka's clients do."""
+    """Topic `announced` of one installation. Raises as Kafka's clients do."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

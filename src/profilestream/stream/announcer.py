@@ -1,7 +1,7 @@
 """What was announced, and the one producer of a shard that may announce.
 
 The truth for announcing is in Kafka: one transaction carries the changes of whole commits, the number and
-direction of each pair (topic `announced`), and, as metadata of the emitters' group, where the shard was.
+direction of each pair (topic `announced`), and, with the last of these, where the shard was.
 """
 
 from __future__ import annotations
@@ -12,23 +12,21 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
-from aiokafka.structs import OffsetAndMetadata
 
-from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, UsageError
+from profilestream.core.errors import LogMismatch, ProfilestreamError
 from profilestream.settings import Settings
 from profilestream.store.commits import Mark
 from profilestream.store.outbox import OutboxChange, OutboxCommit
+from profilestream.stream.reading import last_record
 from profilestream.stream.topics import unavailable
 from profilestream.wire.changes import CONTENT_TYPE
 
-# Kafka's `offset.metadata.max.bytes` as brokers have it unless told otherwise.
-METADATA_BYTES_MAX = 4_096
+POSITION = "position"
+"""The header of a transaction's last record in topic `announced` that says where the shard was."""
 
 _HEADERS = [CONTENT_TYPE]
-_OFFSET_MAX = 2**63 - 1
 _BATCH_BYTES_MAX = 512 * 1024
 _REQUEST_TIMEOUT_MS = 10_000
 _TRANSACTION_TIMEOUT_MS = 20_000
@@ -73,7 +71,7 @@ def transactional_id(namespace: str, shard: int) -> str:
 
 
 def emitter_group(namespace: str) -> str:
-    """The consumer group that shares the shards among emitters, and whose metadata are the positions."""
+    """The consumer group that shares the shards among emitters; it never commits an offset."""
     return f"{namespace}-emitter"
 
 
@@ -81,31 +79,26 @@ async def read_announced_position(settings: Settings, shard: int) -> AnnouncedPo
     """Where `shard` was when last announced; `None` when nothing ever was.
 
     Open the shard's transactional id first: only then can nobody change the answer any more.
-    Raises `ServerUnavailable` or aiokafka's errors when Kafka cannot be asked, `LogMismatch` when the
-    metadata is not profilestream's.
+    Raises `ServerUnavailable` when Kafka cannot be asked, `LogMismatch` when the header is not profilestream's.
     """
-    group = emitter_group(settings.namespace)
-    partition = TopicPartition(settings.changes_topic, shard)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka, request_timeout_ms=_REQUEST_TIMEOUT_MS)
-    try:
-        async with _limited(settings, _OPEN_TIMEOUT_S):
-            await admin.start()
-            offsets = await admin.list_consumer_group_offsets(group, partitions=[partition])
-    finally:
-        await admin.close()
-    # A coordinator that is moving answers with nothing at all, which must not read as "nothing announced";
-    # "no offset" is an answer of -1.
-    if partition not in offsets:
-        raise ServerUnavailable(f"Kafka at {settings.kafka} does not yet know group {group}; asking again")
-    if offsets[partition].offset < 0 or not offsets[partition].metadata:
+    assert settings.kafka is not None
+    namespace = settings.namespace
+    record = await last_record(settings.kafka, settings.announced_topic, shard, lambda r: _is_position(r, namespace))
+    if record is None:
         return None
     try:
-        return msgspec.json.decode(offsets[partition].metadata, type=AnnouncedPosition)
+        position = msgspec.json.decode(dict(record.headers)[POSITION], type=AnnouncedPosition)
     except msgspec.DecodeError as error:
         raise LogMismatch(
-            f"group {group} has a committed offset for {settings.changes_topic}/{shard} that no emitter "
-            "wrote: does another program use this group? Give this installation another --namespace"
+            f"topic {settings.announced_topic}, partition {shard}, offset {record.offset}: not what an emitter wrote; "
+            "does another program write there? Give this installation another --namespace and topics of its own"
         ) from error
+    return msgspec.structs.replace(position, offset=record.offset + 1)
+
+
+def _is_position(record: Any, namespace: str) -> bool:
+    """Whether a record of topic `announced` ends a transaction of this namespace."""
+    return POSITION in dict(record.headers) and (record.key or b"").startswith(_key(namespace)[:-1] + b",")
 
 
 class Announcer:
@@ -137,15 +130,11 @@ class Announcer:
     async def announce(self, generation: str, commits: Sequence[OutboxCommit]) -> Announced:
         """Announce the changes of whole `commits` (at least one) in one transaction.
 
-        Raises `Fenced`, `ServerUnavailable`, aiokafka's errors, and `UsageError` for a position that does not
-        fit into a group's metadata.
+        Raises `Fenced`, `ServerUnavailable` and aiokafka's errors.
         """
         assert self._producer is not None, "open comes before announce"
         head = commits[-1].head
-        position = AnnouncedPosition(
-            generation, head.sequence, head.commit, head.clock, head.positions, head.starts, _OFFSET_MAX
-        )
-        self._encode(position)  # raises before anything is sent
+        position = AnnouncedPosition(generation, head.sequence, head.commit, head.clock, head.positions, head.starts)
         changes = [change for commit in commits for change in commit.changes]
         try:
             async with _limited(self._settings, _ANNOUNCE_TIMEOUT_S):
@@ -164,22 +153,15 @@ class Announcer:
     async def _transaction(
         self, producer: AIOKafkaProducer, position: AnnouncedPosition, changes: Sequence[OutboxChange]
     ) -> AnnouncedPosition:
-        settings, shard = self._settings, self._shard
+        settings = self._settings
         await producer.begin_transaction()
         # All batches are acknowledged before the commit: aiokafka would commit without one that failed.
-        announced = _announced_records(settings.namespace, position.generation, changes)
-        next_offset, announced_end = await _all_or_first_error(
+        _, offset = await _all_or_first_error(
             self._send(producer, settings.changes_topic, _change_records(changes)),
-            self._send(producer, settings.announced_topic, announced),
-        )
-        position = msgspec.structs.replace(position, offset=announced_end)
-        metadata = self._encode(position)
-        partition = TopicPartition(settings.changes_topic, shard)
-        await producer.send_offsets_to_transaction(
-            {partition: OffsetAndMetadata(next_offset, metadata)}, emitter_group(settings.namespace)
+            self._send(producer, settings.announced_topic, _announced_records(settings.namespace, position, changes)),
         )
         await producer.commit_transaction()
-        return position
+        return msgspec.structs.replace(position, offset=offset)
 
     async def _send(
         self, producer: AIOKafkaProducer, topic: str, records: Iterable[tuple[bytes, bytes, list[Any]]]
@@ -197,29 +179,24 @@ class Announcer:
         acknowledged = await (await producer.send_batch(batch, topic, partition=self._shard))
         return int(acknowledged.offset) + int(batch.record_count())
 
-    def _encode(self, position: AnnouncedPosition) -> str:
-        metadata = msgspec.json.encode(position)
-        if len(metadata) > METADATA_BYTES_MAX:
-            raise UsageError(
-                f"shard {self._shard}: the positions in {len(position.positions)} topics take "
-                f"{len(metadata)} bytes, and a group's metadata holds {METADATA_BYTES_MAX}; "
-                "read fewer topics, or give them shorter names"
-            )
-        return metadata.decode()
-
 
 def _change_records(changes: Iterable[OutboxChange]) -> Iterable[tuple[bytes, bytes, list[Any]]]:
     return ((change.customer, change.value, _HEADERS) for change in changes)
 
 
 def _announced_records(
-    namespace: str, generation: str, changes: Iterable[OutboxChange]
+    namespace: str, position: AnnouncedPosition, changes: Sequence[OutboxChange]
 ) -> Iterable[tuple[bytes, bytes, list[Any]]]:
     encode = msgspec.json.encode
-    for change in changes:
-        key = encode([namespace, change.customer.decode(), change.segment.decode()])
-        value = {"crossing": change.crossing, "change": change.change, "generation": generation}
-        yield key, encode(value), []
+    for left, change in zip(range(len(changes) - 1, -1, -1), changes, strict=True):
+        value = {"crossing": change.crossing, "change": change.change, "generation": position.generation}
+        # Compaction keeps the newest record of a partition, and with it where the shard was.
+        headers = [] if left else [(POSITION, encode(position))]
+        yield _key(namespace, change.customer.decode(), change.segment.decode()), encode(value), headers
+
+
+def _key(*parts: str) -> bytes:
+    return msgspec.json.encode(parts)
 
 
 async def _all_or_first_error(*awaitables: Any) -> list[Any]:

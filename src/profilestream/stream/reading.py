@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -15,6 +15,8 @@ READ_TIMEOUT_MS: Final = 1_000
 STALLED_READS_MAX: Final = 30
 READ_RECORDS_MAX: Final = 2_000  # as objects they take many times their bytes
 FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
+LAST_OFFSETS: Final = 16
+LAST_FACTOR: Final = 32
 
 
 async def read_to_end(kafka: str, topic: str, since: Mapping[int, int] | None = None) -> AsyncIterator[Any]:
@@ -58,6 +60,25 @@ async def read_to_end(kafka: str, topic: str, since: Mapping[int, int] | None = 
         raise unavailable(kafka, error) from None
     finally:
         await consumer.stop()
+
+
+async def last_record(kafka: str, topic: str, partition: int, holds: Callable[[Any], bool]) -> Any:
+    """The last committed record of a partition for which `holds` does; None where there is none.
+
+    Reads back in growing steps, since markers and what was aborted may lie behind it. Raises as `read_to_end` does.
+    """
+    async with Admin(kafka) as admin:
+        begin = (await admin.begin_offsets(topic)).get(partition, 0)
+        end = (await admin.end_offsets(topic)).get(partition, 0)
+    reach = LAST_OFFSETS
+    while True:
+        since, found = max(begin, end - reach), None
+        async for record in read_to_end(kafka, topic, {partition: since}):
+            if holds(record):
+                found = record
+        if found is not None or since == begin:
+            return found
+        reach *= LAST_FACTOR
 
 
 async def _until(consumer: Any, waiting: dict[TopicPartition, int], kafka: str) -> AsyncIterator[Any]:
