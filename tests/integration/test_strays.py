@@ -29,6 +29,12 @@ COMMIT = SCRIPT_SHA.encode()
 SEED = int(os.environ.get("TEST_SEED", "0")) or time.time_ns() % 1_000_000
 
 
+@pytest.fixture(autouse=True)
+def forgetful(cli_environment: dict[str, str]) -> None:
+    """Ids of events are as good as forgotten, so that only positions and origins keep a record from counting twice."""
+    cli_environment["PROFILESTREAM_REMEMBERED_IDS_MAX"] = "1"
+
+
 @pytest.fixture
 def proxy(servers: Any, cli_environment: dict[str, str]) -> Iterator[Proxy]:
     """What stands between one worker and Redis."""

@@ -12,9 +12,6 @@ SIMULATOR: Final = "simulator"
 COMMIT: Final = "tests/integration/test_store_commit.py"
 ZOMBIE: Final = "tests/integration/test_emitter_exactly_once.py::test_a_zombie_that_wakes_up_can_announce_nothing"
 REPAIR: Final = "tests/integration/test_repair.py::test_while_nobody_works_redis_loses_what_was_announced"
-INTERLEAVING: Final = (
-    "tests/integration/test_repair.py::test_refolding_topics_that_interleave_otherwise_announces_only_what_differs"
-)
 ABORTED: Final = "tests/integration/test_worker.py::test_aborted_transactions_are_never_folded_and_markers_are_no_holes"
 STRAYS: Final = "tests/integration/test_strays_and_duplicates.py"
 FORWARDED_AGAIN: Final = (
@@ -157,7 +154,7 @@ MUTATIONS: Final = (
                 "            told = number - 1\n            members[name] = [told + 1, since]\n",
             ),
         ),
-        (SIMULATOR, INTERLEAVING),
+        (SIMULATOR,),
     ),
     Mutation(
         "repair-without-target",
