@@ -11,24 +11,22 @@ import contextlib
 import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from profilestream.core.engine import Engine
-from profilestream.core.errors import NotFound as NotFoundError
 from profilestream.core.errors import ProfilestreamError, ServerUnavailable, UsageError
 from profilestream.settings import Settings
 from profilestream.shard import Shard, Tools
-from profilestream.store.connection import check_server, connect, reaching
 from profilestream.store.keys import Keys
-from profilestream.store.metadata import Generation, read_generation, read_live, set_live, write_generation
-from profilestream.stream import generations
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.counters import Counters
 from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.host import host
+from profilestream.stream.live import reassert, take_up
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.reports import Troubles
 from profilestream.stream.slices import Gap, Slice
@@ -102,7 +100,7 @@ class Worker:
         kafka = self.settings.kafka
         assert kafka is not None
         await wait_for_kafka(kafka, self._report)
-        generation = await self._generation()
+        generation = await take_up(self.settings, self._report)
         engine = Engine(
             parse_definitions(generation.definitions, f"generation {generation.name}"),
             ids_max=self.settings.remembered_ids_max,
@@ -123,7 +121,7 @@ class Worker:
                 producer,
                 self.counters,
                 AnnouncedLog(self.settings),
-                self._reassert,
+                partial(reassert, self.settings, generation),
                 self._report,
                 troubles,
                 topic_ids,
@@ -162,51 +160,6 @@ class Worker:
             raise self._failed
 
     # Beginning
-
-    async def _generation(self) -> Generation:
-        """The live generation; a Redis that has no copy of it gets one."""
-        settings = self.settings
-        assert settings.kafka is not None and settings.redis is not None
-        told = False
-        while True:
-            client = connect(settings.redis)
-            try:
-                with reaching(settings.redis):
-                    await check_server(client)
-                    try:
-                        return await read_generation(
-                            client, settings.namespace, await read_live(client, settings.namespace)
-                        )
-                    except NotFoundError:
-                        known = await generations.read_all(
-                            settings.kafka, settings.generations_topic, settings.namespace
-                        )
-                        if known.live is None:
-                            raise
-                        await write_generation(client, settings.namespace, known.live)
-                        await set_live(client, settings.namespace, known.live.name)
-                        return known.live
-            except ServerUnavailable as error:
-                if not told:
-                    self._report(f"{error}; waiting for it")
-                told = True
-                await asyncio.sleep(BACKOFF_S[1])
-            finally:
-                await client.aclose()
-
-    async def _reassert(self) -> None:
-        """Writes the copy of the live generation again where Redis has lost it; Kafka holds the truth."""
-        generation, settings = self._tools.generation, self.settings
-        assert settings.redis is not None
-        client = connect(settings.redis)
-        try:
-            try:
-                await read_live(client, settings.namespace)
-            except NotFoundError:
-                await write_generation(client, settings.namespace, generation)
-                await set_live(client, settings.namespace, generation.name)
-        finally:
-            await client.aclose()
 
     async def _topics(self, kafka: str, sources: Sources) -> dict[TP, int]:
         """How many partitions each topic has, and the end of each partition now."""
@@ -396,25 +349,6 @@ class Worker:
         return lag
 
     def _show(self, lag: int | None = None, final: bool = False) -> None:
-        c = self.counters
-        elapsed = max(1e-9, time.monotonic() - c.shown_at_s)
-        rate = (c.events - c.shown_events) / elapsed
-        moved = c.events != c.shown_events
-        c.shown_events, c.shown_at_s = c.events, time.monotonic()
-        if not (moved or final):
-            return
-        dead = sum(c.dead_letters.values())
-        parts = [f"{c.events:,} events"]
-        if not final:
-            parts.append(f"{rate:,.0f}/s")
-        if lag is not None:
-            parts.append(f"lag {lag:,}")
-        parts.append(f"{c.crossings:,} crossings")
-        if c.duplicates:
-            parts.append(f"{c.duplicates:,} duplicates")
-        if c.strays:
-            parts.append(f"{c.strays:,} forwarded")
-        if dead:
-            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(c.dead_letters.items()))
-            parts.append(f"{dead:,} dead letters ({reasons})")
-        self._report(("done: " if final else "") + ", ".join(parts))
+        line = self.counters.line(lag, final)
+        if line is not None:
+            self._report(line)

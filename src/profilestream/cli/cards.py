@@ -12,6 +12,7 @@ from rich.text import Text
 from profilestream.cli import people
 from profilestream.core.definitions import Definitions, Segment, kind_of_trait
 from profilestream.core.explanation import Condition, Explanation
+from profilestream.core.problems import counted
 from profilestream.wire.times import parse_time
 
 if TYPE_CHECKING:  # `try` shows cards too, and is to start without a client of Redis or Kafka
@@ -202,8 +203,8 @@ def show_status(out: Console, status: Status) -> None:
     rows.add_row("generation", f"{generation.name} ({generation.state}), {generation.shards} shards, {made}")
     rows.add_row("clock", _clocks(status))
     rows.add_row("lag", _lag(status))
-    rows.add_row("outbox", f"{people.counted(status.outbox, 'change')} to announce")
-    rows.add_row("timers", f"{people.counted(status.timers, 'customer')} for whom time alone changes something")
+    rows.add_row("outbox", f"{counted(status.outbox, 'change')} to announce")
+    rows.add_row("timers", f"{counted(status.timers, 'customer')} for whom time alone changes something")
     rows.add_row("dead letters", "unknown" if status.dead_letters is None else f"{status.dead_letters:,}")
     if status.missing_topics:
         rows.add_row("no topic", Text(f"{', '.join(status.missing_topics)}; run `profilestream init`", style="red"))
@@ -246,7 +247,7 @@ def _lag(status: Status) -> str:
     if lag is None:
         return "unknown while Kafka does not answer" if status.kafka else "unknown without Kafka"
     behind = ", ".join(f"{topic} {records:,}" for topic, records in lag.items() if records)
-    return people.counted(sum(lag.values()), "record") + (f" ({behind})" if behind else "")
+    return counted(sum(lag.values()), "record") + (f" ({behind})" if behind else "")
 
 
 def _waiting(shard: ShardStatus) -> int:

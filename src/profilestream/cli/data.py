@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from profilestream.cli import changes, dead_letters, people
+from profilestream.cli import changes, dead_letters
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.errors import UsageError
+from profilestream.core.problems import counted
 from profilestream.operations import produce as producing
 
 
@@ -46,9 +47,9 @@ def produce(
         try:
             asyncio.run(producing.produce(str(chosen.kafka), topic, source, name, check, rate, progress, _tell, done))
         except KeyboardInterrupt:
-            _tell(f"stopped: {people.counted(done.events, 'event')} sent to {topic}")
+            _tell(f"stopped: {counted(done.events, 'event')} sent to {topic}")
             raise
-    print(f"{people.counted(done.events, 'event')} to {topic} in {done.seconds:.1f} s")
+    print(f"{counted(done.events, 'event')} to {topic} in {done.seconds:.1f} s")
 
 
 def _tell(line: str) -> None:

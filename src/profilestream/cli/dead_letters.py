@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from profilestream.cli import people
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.errors import UsageError
+from profilestream.core.problems import counted
 from profilestream.operations import dead_letters as letters
 from profilestream.operations import redrive as redriving
 from profilestream.operations.letter_selection import Selection, parse_range, parse_selection
@@ -199,10 +200,10 @@ def _show_list(found: letters.DeadLetters) -> None:
     out = people.console()
     people.show(out, rows)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.by_reason.most_common())
-    total = people.counted(found.total, "dead letter")
+    total = counted(found.total, "dead letter")
     out.print(f"\n{total}{'' if found.exact else ' (at most)'}: {reasons}")
     if found.unreadable:
-        out.print(f"without the headers of a dead letter: {people.counted(found.unreadable, 'record')}")
+        out.print(f"without the headers of a dead letter: {counted(found.unreadable, 'record')}")
     if len(found.letters) < found.total:
         out.print(f"the newest {len(found.letters):,} are shown; --count shows more")
 

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from profilestream.cli import people, schemas
+from profilestream.cli import schemas
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import UsageError
+from profilestream.core.problems import counted
 from profilestream.operations.definition_tests_reading import read_with_tests
 from profilestream.operations.initialise import initialise
 from profilestream.operations.rebuild import rebuild
@@ -76,5 +77,5 @@ def _path(argument: Path | None, flag: Path | None) -> Path:
 
 
 def _counted(found: Definitions) -> str:
-    traits, segments = people.counted(len(found.traits), "trait"), people.counted(len(found.segments), "segment")
+    traits, segments = counted(len(found.traits), "trait"), counted(len(found.segments), "segment")
     return f"{traits}, {segments}, no mistakes"

@@ -16,6 +16,7 @@ from rich.text import Text
 from profilestream.cli import people
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.money import minor_digits
+from profilestream.core.problems import counted
 
 if TYPE_CHECKING:
     from profilestream.operations.describe import Persona
@@ -102,9 +103,9 @@ def show_persona(out: Console, persona: Persona, every: bool = False) -> None:
 
 
 def _headline(persona: Persona) -> Text:
-    everybody = people.counted(_rounded(persona.customers, persona.customers_exact), "customer")
+    everybody = counted(_rounded(persona.customers, persona.customers_exact), "customer")
     about = "" if persona.customers_exact else "about "
-    members = people.counted(persona.members, "member")
+    members = counted(persona.members, "member")
     return Text.assemble((persona.segment.name, "bold"), f": {members}, {percent(persona.share)} of {about}{everybody}")
 
 
@@ -119,11 +120,11 @@ def _notes(persona: Persona, shown: int) -> Iterator[str]:
     sampled = persona.members_read < persona.members or persona.everybody_read < persona.customers
     yield f"{'a sample: ' if sampled else ''}{parts[0]} beside {parts[1]}, members among them"
     if persona.due:
-        yield f"{people.counted(persona.due, 'profile')} of these wait for a worker to write what time has changed"
+        yield f"{counted(persona.due, 'profile')} of these wait for a worker to write what time has changed"
 
 
 def _part(read: int, total: int, word: str) -> str:
-    return f"all {people.counted(total, word)}" if read == total else f"{read:,} of {people.counted(total, word)}"
+    return f"all {counted(total, word)}" if read == total else f"{read:,} of {counted(total, word)}"
 
 
 def _rows(contrast: Contrast, currency: str | None) -> list[Row]:

@@ -114,11 +114,6 @@ def printable(text: str) -> str:
     return json.dumps(text, ensure_ascii=not text.isprintable()).replace("\x7f", "\\u007f")
 
 
-def counted(count: int, word: str, plural: str = "") -> str:
-    """`1 customer`, `2,000 customers`."""
-    return f"{count:,} {word if count == 1 else plural or word + 's'}"
-
-
 def _compact(found: Any) -> str:
     """Any JSON value on a line: `a, b`, `shoes 3, bags 1`, and how much more there is."""
     if found is None or isinstance(found, bool):

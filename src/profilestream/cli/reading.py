@@ -11,6 +11,7 @@ import typer
 from profilestream.cli import cards, people
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.errors import UsageError
+from profilestream.core.problems import counted
 from profilestream.operations import explain as explaining
 from profilestream.operations import segments as listing
 from profilestream.operations.status import ShardStatus, Status, read_status
@@ -149,7 +150,7 @@ def members(
     if not total:
         print(f"{segment} has no members", file=sys.stderr)
     elif shown < total:
-        print(f"{shown:,} of {people.counted(total, 'member')}; --count shows more", file=sys.stderr)
+        print(f"{shown:,} of {counted(total, 'member')}; --count shows more", file=sys.stderr)
 
 
 def key(

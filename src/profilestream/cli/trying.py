@@ -16,6 +16,7 @@ from rich.text import Text
 from profilestream.cli import cards, people, watching
 from profilestream.cli.connection import JsonOption
 from profilestream.core.errors import NotFound, UsageError
+from profilestream.core.problems import counted
 from profilestream.operations import scaffold
 from profilestream.operations.definition_tests import Outcome, run_tests
 from profilestream.operations.definition_tests_reading import read_with_tests
@@ -145,16 +146,16 @@ def _show(out: Console, trial: Trial, customer: str | None, count: int) -> None:
         clock = trial.clock or 0
         cards.show_all(out, name, trial.definitions, clock, trial.traits(name), explanations)
         for trait, count in trial.missed(name).items():
-            out.print(f"{trait}: full; {people.counted(count, 'value')} did not fit")
+            out.print(f"{trait}: full; {counted(count, 'value')} did not fit")
     if customer is None and 0 < count < len(known):
-        out.print(f"\n{people.counted(len(known) - count, 'more customer')}; --customer shows one, --count more")
+        out.print(f"\n{counted(len(known) - count, 'more customer')}; --customer shows one, --count more")
 
 
 def _show_summary(out: Console, trial: Trial, zone: ZoneInfo) -> None:
-    parts = [people.counted(trial.events, "event"), people.counted(len(trial.customers), "customer")]
+    parts = [counted(trial.events, "event"), counted(len(trial.customers), "customer")]
     if trial.duplicates:
-        parts.append(people.counted(trial.duplicates, "duplicate"))
-    parts.append(people.counted(len(trial.changes), "segment change"))
+        parts.append(counted(trial.duplicates, "duplicate"))
+    parts.append(counted(len(trial.changes), "segment change"))
     when = "" if trial.clock is None else f"; the clock stands at {people.moment(trial.clock, zone)}"
     out.print(f"{', '.join(parts)}{when}")
 
@@ -162,7 +163,7 @@ def _show_summary(out: Console, trial: Trial, zone: ZoneInfo) -> None:
 def _show_letters(out: Console, trial: Trial) -> None:
     if not trial.letters_count:
         return
-    out.print(Text(f"\n{people.counted(trial.letters_count, 'line')} would be dead letters", style="bold red"))
+    out.print(Text(f"\n{counted(trial.letters_count, 'line')} would be dead letters", style="bold red"))
     rows = people.table("line", "type", "reason", "detail", right=("line",))
     for letter in trial.letters[:LETTERS_SHOWN]:
         rows.add_row(f"{letter.line:,}", letter.type_name, letter.reason, people.one_line(letter.detail))
@@ -260,7 +261,7 @@ def _test(out: Console, file: Path) -> bool:
     if failures:
         out.print(Text(f"{file}: {failures} failed, {passed} passed", style="bold red"))
     else:
-        out.print(Text(f"{file}: {people.counted(passed, 'test')} passed", style="green"))
+        out.print(Text(f"{file}: {counted(passed, 'test')} passed", style="green"))
     return not failures
 
 

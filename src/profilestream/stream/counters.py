@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from prometheus_client import Counter
 
+from profilestream.core.problems import counted
+
 EVENTS = Counter("profilestream_events_folded_total", "Events folded")
 DUPLICATES = Counter("profilestream_duplicates_total", "Events dropped because the customer had them already")
 STRAYS = Counter("profilestream_strays_forwarded_total", "Records forwarded to their customer's shard")
@@ -48,3 +50,28 @@ class Counters:
     def count_dead_letter(self, reason: str) -> None:
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
         DEAD_LETTERS.labels(reason).inc()
+
+    def line(self, lag: int | None, final: bool) -> str | None:
+        """The status line; None where nothing was folded since the last one, unless it is the final one.
+
+        `lag` is how many records wait, where that is known.
+        """
+        now_s = time.monotonic()
+        moved, elapsed_s = self.events - self.shown_events, max(1e-9, now_s - self.shown_at_s)
+        self.shown_events, self.shown_at_s = self.events, now_s
+        if not (moved or final):
+            return None
+        parts = [counted(self.events, "event")]
+        if not final:
+            parts.append(f"{moved / elapsed_s:,.0f}/s")
+        if lag is not None:
+            parts.append(f"lag {lag:,}")
+        parts.append(counted(self.crossings, "crossing"))
+        if self.duplicates:
+            parts.append(counted(self.duplicates, "duplicate"))
+        if self.strays:
+            parts.append(f"{self.strays:,} forwarded")
+        if dead := sum(self.dead_letters.values()):
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.dead_letters.items()))
+            parts.append(f"{counted(dead, 'dead letter')} ({reasons})")
+        return ("done: " if final else "") + ", ".join(parts)

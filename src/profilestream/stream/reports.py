@@ -9,6 +9,7 @@ from collections.abc import Callable
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError, ResponseError
 
+from profilestream.core.problems import counted
 from profilestream.store.addresses import parse_address
 from profilestream.store.connection import is_moved_away
 from profilestream.store.connection import unavailable as redis_unavailable
@@ -125,6 +126,4 @@ class StatusLine:
         self._shown = (announced, transactions)
         self._next = now + self._interval_s
         rest = "" if waiting is None else f"; {waiting:,} waiting"
-        changes = "1 change" if announced == 1 else f"{announced:,} changes"
-        batches = "1 transaction" if transactions == 1 else f"{transactions:,} transactions"
-        self._report(f"announced {changes} in {batches}{rest}")
+        self._report(f"announced {counted(announced, 'change')} in {counted(transactions, 'transaction')}{rest}")
