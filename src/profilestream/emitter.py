@@ -235,7 +235,7 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def _consumer(settings: Settings) -> Any:
-    """A member of the group that never commits: the group's offsets are the announced positions."""
+    """A member of the group that never commits: what was announced is in topic `announced`."""
     return AIOKafkaConsumer(
         bootstrap_servers=settings.kafka,
         group_id=emitter_group(settings.namespace),

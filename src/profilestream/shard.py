@@ -28,7 +28,7 @@ from profilestream.stream.counters import Counters
 from profilestream.stream.outward import Outward
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.reports import Troubles, named
-from profilestream.stream.slices import Gap, Inbox, Slice, waiting_bytes_part
+from profilestream.stream.slices import Inbox, Slice, waiting_bytes_part
 from profilestream.stream.sources import Sources
 from profilestream.stream.topic_ids import TopicIds
 from profilestream.updater import Conflict, Updater
@@ -287,9 +287,6 @@ class Shard:
         for topic in self._full:
             self._consumer.on_buffer_drop(TP(topic, self.number))
         self._full.clear()
-
-    async def seek_again(self, gap: Gap) -> None:
-        await self._consumer.seek_all({TP(gap.topic, gap.partition): gap.offset})
 
     # Questions
 

@@ -223,14 +223,14 @@ class Worker:
         self._forwarder.end()
 
     async def take(self, piece: Slice) -> None:
-        """Hands a slice to its shard."""
+        """Hands a slice to its shard, or on to be forwarded."""
         foreign = self._partitions.get(piece.topic) != self._tools.generation.shards
-        taker = self._forwarder if foreign else self._shards.get(piece.partition)
-        if taker is not None:
+        owner = self._forwarder if foreign else self._shards.get(piece.partition)
+        if owner is not None:
             try:
-                taker.put(piece)
+                owner.put(piece)
             except Gap as gap:
-                await taker.seek_again(gap)
+                await self._app.consumer.seek_all({TP(gap.topic, gap.partition): gap.offset})
 
     def committed(self) -> Mapping[TP, tuple[int, int]]:
         """The positions for Kafka's committed offsets, for dashboards and the forwarder, and where reading began."""

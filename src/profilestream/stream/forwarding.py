@@ -88,9 +88,6 @@ class Forwarder:
             self._pause(tp)
         self._wake.set()
 
-    async def seek_again(self, gap: Gap) -> None:
-        await self._consumer.seek_all({TP(gap.topic, gap.partition): gap.offset})
-
     def committed(self) -> Mapping[TP, int]:
         """The next offset of each partition below which all is acknowledged."""
         return dict(self._past)
