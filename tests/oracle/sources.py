@@ -61,11 +61,20 @@ class Reader:
         """The fields of the event in a record's JSON; raises RefusedError."""
         if not isinstance(record, dict):
             raise RefusedError("wrong_type")
-        event = _read(self.fields, self.mapping, record)
+        event = _read(self.fields, self.mapping, record, self._digits(record))
         if unreadable(record):
             raise RefusedError("out_of_range")
         self._exchange(event)
         return event
+
+    def _digits(self, record: Table) -> int | str:
+        """Of whole units that the event's currency counts in minor ones; why there are none, where there are none."""
+        named = [f for f in self.fields if f.name == "currency" and f.kind == "currency"]
+        try:
+            currency = _read(named, self.mapping, record, "").get("currency") or self.currency
+        except RefusedError:
+            return "unreadable"
+        return MINOR_DIGITS.get(currency, 2) if currency else "absent"
 
     def _exchange(self, event: dict[str, Any]) -> None:
         kinds = {f.name: f.kind for f in self.fields}
@@ -136,7 +145,7 @@ def _found(said: Any) -> Found:
 # Values
 
 
-def _read(fields: Sequence[Declared], mapping: Mapping[str, Found], record: Table) -> dict[str, Any]:
+def _read(fields: Sequence[Declared], mapping: Mapping[str, Found], record: Table, digits: int | str) -> dict[str, Any]:
     event: dict[str, Any] = {}
     for one in fields:
         found = mapping[one.name]
@@ -149,7 +158,7 @@ def _read(fields: Sequence[Declared], mapping: Mapping[str, Found], record: Tabl
                 raise RefusedError("missing_field")
             event[one.name] = one.default
         else:
-            event[one.name] = _taken(one, found, value)
+            event[one.name] = _taken(one, found, value, digits)
     return event
 
 
@@ -161,7 +170,7 @@ def _put_together(one: Declared, found: Found, record: Table) -> dict[str, Any]:
         value = look(record, found.path + inner.path) if inner.path else inner.said["value"]
         if value is not MISSING:
             member = members.get(name, Declared(name, "json"))
-            together[name] = None if value is None else _taken(member, inner, value)
+            together[name] = None if value is None else _taken(member, inner, value, "")
     return together
 
 
@@ -176,14 +185,14 @@ def look(record: Any, path: Sequence[str]) -> Any:
     return record
 
 
-def _taken(one: Declared, found: Found, value: Any) -> Any:
+def _taken(one: Declared, found: Found, value: Any, digits: int | str) -> Any:
     if isinstance(value, str) and value in found.said.get("words", {}):
         value = found.said["words"][value]
     elif found.named and found.path:
-        value = _kindly(one, found.said, value)
+        value = _kindly(one, found.said, value, digits)
     if one.kind == "records" and "each" in found.said and isinstance(value, list):
         inner = mapping_of(one.members, found.said["each"])
-        return [_read(one.members, inner, _object(item)) for item in value]
+        return [_read(one.members, inner, _object(item), digits) for item in value]
     return _strictly(one, value)
 
 
@@ -193,7 +202,7 @@ def _object(value: Any) -> Any:
     return value
 
 
-def _kindly(one: Declared, said: Table, value: Any) -> Any:
+def _kindly(one: Declared, said: Table, value: Any, digits: int | str) -> Any:
     """What a field that the map names may be besides what it must be."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     text = value if isinstance(value, str) and value.isascii() else ""
@@ -203,7 +212,7 @@ def _kindly(one: Declared, said: Table, value: Any) -> Any:
                 raise RefusedError("out_of_range")
             return str(value)
         case "int" if "decimals" in said and (number or re.fullmatch(r"[+-]?\d{1,30}(\.\d{0,30})?", text)):
-            return round(Fraction(Decimal(str(value))) * 10 ** said["decimals"])
+            return _scaled(one, Decimal(str(value)), digits if said["decimals"] == "currency" else said["decimals"])
         case "int" | "number" if "decimals" not in said and re.fullmatch(r"[+-]?\d{1,30}", text):
             return int(text)
         case "number" if re.fullmatch(r"[+-]?\d{1,30}(\.\d{0,30})?([eE][+-]?\d{1,3})?", text):
@@ -213,6 +222,14 @@ def _kindly(one: Declared, said: Table, value: Any) -> Any:
         case "currency" if text:
             return text.upper()
     return value
+
+
+def _scaled(one: Declared, amount: Decimal, digits: int | str) -> float:
+    if digits == "absent":
+        raise RefusedError("currency")
+    if isinstance(digits, str):  # the currency will be refused: any number that the field takes does
+        return next((bound for bound in (one.low, one.high) if bound is not None), 0)
+    return round(Fraction(amount) * 10**digits)
 
 
 def _strictly(one: Declared, value: Any) -> Any:
@@ -235,7 +252,7 @@ def _strictly(one: Declared, value: Any) -> Any:
             raise RefusedError("wrong_type")
         case "records":
             inner = mapping_of(one.members, {})
-            return [_read(one.members, inner, _object(item)) for item in value]
+            return [_read(one.members, inner, _object(item), "") for item in value]
     if one.kind in ("string", "json", "object", "strings") and unreadable(value):
         raise RefusedError("out_of_range")
     if one.kind == "object":

@@ -134,8 +134,9 @@ def _word(field: Declared) -> Any:
 
 
 @st.composite
-def said(draw: st.DrawFn, field: Declared, used: list[str], deep: bool = True) -> Any:
-    """What a map says of a field; `used` are the paths so far, for some to be shared or led through."""
+def said(draw: st.DrawFn, field: Declared, used: list[str], deep: bool = True, priced: bool = False) -> Any:
+    """What a map says of a field; `used` are the paths so far, for some to be shared or led through. `priced`: the
+    type has a currency, so that its amounts may have that one's decimals."""
     constant = "2026-01-01T00:00:00Z" if field.kind == "time" else _word(field)
     choice = draw(st.integers(0, 9))
     if choice == 0 and not field.required and deep:
@@ -148,7 +149,9 @@ def said(draw: st.DrawFn, field: Declared, used: list[str], deep: bool = True) -
     table: dict[str, Any] = {"path": path}
     if field.kind == "time" and draw(st.booleans()):
         table["unit"] = draw(st.sampled_from(("s", "ms", "us")))
-    if field.kind == "int" and draw(st.booleans()):
+    if field.kind == "int" and priced and field.name.endswith("_minor"):
+        table["decimals"] = draw(st.sampled_from(("currency", "currency", 2)))
+    elif field.kind == "int" and draw(st.booleans()):
         table["decimals"] = draw(st.integers(0, 3))
     if field.kind in ("string", "int", "number", "boolean", "currency") and draw(st.booleans()):
         table["words"] = {"order.created": _word(field), "12": _word(field)}
@@ -162,7 +165,7 @@ def said(draw: st.DrawFn, field: Declared, used: list[str], deep: bool = True) -
     if deep and field.kind == "records":
         some = draw(st.lists(st.sampled_from(field.members), min_size=1, unique=True))
         inner = []
-        table["each"] = {m.name: draw(said(m, inner)) for m in some}
+        table["each"] = {m.name: draw(said(m, inner, priced=priced)) for m in some}
     return table
 
 
@@ -184,9 +187,10 @@ def values(draw: st.DrawFn, field: Declared, table: Any) -> Any:
         case "string":
             return draw(st.sampled_from((MARK, f"{MARK}c1", *((17, 10**19) if named else ()))))
         case "int" if "decimals" in given:
-            scale = 10 ** given["decimals"]
+            digits = draw(st.sampled_from((0, 2, 3))) if given["decimals"] == "currency" else given["decimals"]
+            scale = 10**digits
             cents = draw(st.integers(low, high))
-            tie = str(Decimal(10 * cents + 5).scaleb(-given["decimals"] - 1))
+            tie = str(Decimal(10 * cents + 5).scaleb(-digits - 1))
             return draw(st.sampled_from((cents // scale, cents / scale, str(cents / scale), tie, f"{tie}1")))
         case "int" | "number":
             number = draw(st.integers(low, high))
@@ -279,7 +283,8 @@ def cases(draw: st.DrawFn) -> Case:
     envelope = draw(one_in(5))
     named = [f for f in fields if not draw(one_in(3))]
     used = [".".join(keys_of(None, f.name, envelope)) for f in fields if f not in named]
-    mapping = {f.name: draw(said(f, used)) for f in named}
+    priced = any(f.name == "currency" and f.kind == "currency" for f in fields)
+    mapping = {f.name: draw(said(f, used, priced=priced)) for f in named}
     source = {"topic": "theirs", "type": type_name, "map": mapping} | ({"envelope": "cloudevents"} if envelope else {})
     record = draw(_filled(fields, mapping, envelope))
     for _ in range(draw(st.sampled_from((0, 0, 0, 1, 1, 2)))):

@@ -173,6 +173,25 @@ def test_decimals_are_exact_and_rounded_half_to_even(kept: int, tail: str, decim
     assert found.n == round(Fraction(number) * 10**decimals)
 
 
+BY_CURRENCY = EventDecoder.of(
+    parse_definitions(
+        "[types.thing]\nfields = { n_minor = 'int', currency = 'currency' }\n"
+        "[sources.s]\ntopic = 't'\ntype = 'thing'\nmap = { n_minor = { path = 'n', decimals = 'currency' } }\n"
+    )
+)
+
+
+@given(st.integers(-(10**6), 10**6), tails, st.sampled_from(("JPY", "EUR", "KWD", "CLF", "XTS")), st.booleans())
+def test_decimals_of_a_currency_are_its_own_wherever_it_stands(kept: int, tail: str, code: str, behind: bool) -> None:
+    digits = minor_digits(code)
+    number = Decimal(f"{kept}{tail}").scaleb(-digits - len(tail))
+    amount = {"n": f"{number:f}"}
+    record = {"event_id": "e", "customer_id": "c", "occurred_at": 0}
+    record |= amount | {"currency": code} if behind else {"currency": code} | amount
+    found = BY_CURRENCY.decoder_for_topic("t")(json.dumps(record).encode())
+    assert found.n_minor == round(Fraction(number) * 10**digits)
+
+
 currencies = st.sampled_from(("EUR", "USD", "JPY", "KWD", "CLF"))
 rates = st.integers(1, 10**12).map(lambda n: Decimal(n).scaleb(-6)) | st.sampled_from((Decimal("0.5"), Decimal(3)))
 amounts = st.integers(-(2**63), 2**63 - 1) | st.integers(-200, 200)

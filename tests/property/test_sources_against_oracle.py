@@ -43,12 +43,12 @@ event_id = "id"
 customer_id = "customer.number"
 occurred_at = { path = "created", unit = "s" }
 kind = { path = "state", words = { paid = "order", "sent.back" = "refund" } }
-amount_minor = { path = "total.amount", decimals = 2 }
+amount_minor = { path = "total.amount", decimals = "currency" }
 currency = "total.currency"
 channel = { value = "web" }
 [sources.shop.map.items]
 path = "line_items"
-each = { category = "product.group", unit_price_minor = { path = "price", decimals = 2 } }
+each = { category = "product.group", unit_price_minor = { path = "price", decimals = "currency" } }
 
 [sources.gym]
 topic = "gym"

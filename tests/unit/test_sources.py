@@ -28,6 +28,7 @@ def decode(mapping: str, record: dict[str, Any], **options: Any) -> Any:
     return decoder(mapping, **options)(json.dumps(record).encode())
 
 
+BY_CURRENCY = 'amount_minor = { path = "total", decimals = "currency" }'
 RECORD = {"event_id": "e1", "customer_id": "c1", "occurred_at": 1_700_000_000_000, "amount_minor": 5}
 
 
@@ -58,6 +59,30 @@ RECORD = {"event_id": "e1", "customer_id": "c1", "occurred_at": 1_700_000_000_00
         ('amount_minor = { path = "total", decimals = 2 }', {"total": "-0.01"}, None, "out_of_range"),
         ('amount_minor = { path = "total", decimals = 2 }', {"total": True}, None, "wrong_type"),
         ('amount_minor = { path = "total", decimals = 2 }', {"total": "9" * 30}, None, "out_of_range"),
+        (BY_CURRENCY, {"total": "12.345", "currency": "EUR"}, "amount_minor", 1_234),
+        (BY_CURRENCY, {"total": "12.355", "currency": "EUR"}, "amount_minor", 1_236),
+        (BY_CURRENCY, {"total": "1000", "currency": "JPY"}, "amount_minor", 1_000),
+        (BY_CURRENCY, {"total": "2.5", "currency": "JPY"}, "amount_minor", 2),
+        (BY_CURRENCY, {"total": 1.2345, "currency": "KWD"}, "amount_minor", 1_234),
+        (BY_CURRENCY, {"total": 7, "currency": "CLF"}, "amount_minor", 70_000),
+        (BY_CURRENCY, {"total": "free", "currency": "EUR"}, None, "wrong_type"),
+        (BY_CURRENCY, {"total": True, "currency": "EUR"}, None, "wrong_type"),
+        (BY_CURRENCY, {"total": None, "currency": "EUR"}, None, "missing_field"),
+        (BY_CURRENCY, {"total": "-0.01", "currency": "EUR"}, None, "out_of_range"),
+        (BY_CURRENCY, {"total": 1e300, "currency": "EUR"}, None, "out_of_range"),
+        (BY_CURRENCY, {"total": 10**400, "currency": "EUR"}, None, "out_of_range"),
+        (BY_CURRENCY, {"total": "92233720368547758.07", "currency": "EUR"}, "amount_minor", 2**63 - 1),
+        (BY_CURRENCY, {"total": "92233720368547758.08", "currency": "EUR"}, None, "out_of_range"),
+        (BY_CURRENCY, {"total": "-1", "currency": "euro"}, None, "currency"),
+        (BY_CURRENCY, {"total": "1", "currency": 5}, None, "wrong_type"),
+        (BY_CURRENCY, {"total": "1"}, None, "currency"),
+        (BY_CURRENCY, {"total": "1", "currency": None}, None, "currency"),
+        ('amount_minor = { path = "total", decimals = "currency", words = { free = 5 } }', {"total": "free"},
+         "amount_minor", 5),
+        (BY_CURRENCY + '\ncurrency = { path = "cur", words = { yen = "JPY" } }', {"total": "5", "cur": "yen"},
+         "amount_minor", 5),
+        (BY_CURRENCY + '\ncurrency = { value = "KWD" }', {"total": "5"}, "amount_minor", 5_000),
+        (BY_CURRENCY + '\ncurrency = "total.cur"', {"total": {"cur": "EUR"}}, None, "wrong_type"),
         ('amount_minor = "total"', {"total": "42"}, "amount_minor", 42),
         ('amount_minor = "total"', {"total": "4.2"}, None, "wrong_type"),
         ('occurred_at = { path = "t", unit = "s" }', {"t": 1_700_000_000}, "occurred_at", 1_700_000_000_000),
@@ -102,6 +127,64 @@ def test_a_map_brings_values_to_their_fields(mapping: str, change: dict, attribu
     else:
         assert not isinstance(found, Rejection), found
         assert getattr(found, attribute) == value
+
+
+THEIRS = """
+[types.thing.fields]
+price_minor = "int = 3"
+currency = "{declared}"
+lines = [{{ cost_minor = "int 1..500 = 9" }}]
+[sources.theirs]
+topic = "theirs"
+type = "thing"
+[sources.theirs.map]
+price_minor = {{ path = "deep.price", decimals = "currency" }}
+currency = "deep.currency"
+lines = {{ path = "lines", each = {{ cost_minor = {{ path = "cost", decimals = "currency" }} }} }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("declared", "settings", "record", "found"),
+    [
+        ("currency?", "", {"deep": {"price": "1.5", "currency": "kwd"}, "lines": [{"cost": ".2"}]}, "wrong_type"),
+        ("currency?", "", {"deep": {"price": "1.5", "currency": "kwd"}, "lines": [{"cost": "0.2"}, {}]},
+         (1_500, [200, 9])),
+        ("currency?", "", {"lines": [{"cost": None}, {}]}, (3, [9, 9])),
+        ("currency?", "", {"lines": [{"cost": 1}]}, "currency"),
+        ("currency?", "currency = 'JPY'", {"deep": {"price": 1.5}, "lines": [{"cost": 7}]}, (2, [7])),
+        ("currency?", "currency = 'JPY'\nrates = {EUR = 160}", {"deep": {"price": 1.5, "currency": "EUR"}}, (240, [])),
+        ("currency?", "currency = 'EUR'\nrates = {JPY = '0.00625'}", {"deep": {"price": "1000", "currency": "JPY"}},
+         (625, [])),
+        ("currency?", "currency = 'EUR'", {"deep": {"price": "1000", "currency": "JPY"}}, "currency"),
+        ("currency = JPY", "currency = 'EUR'\nrates = {JPY = '0.00625'}", {"deep": {"price": "1000"}}, (625, [])),
+        ("currency = JPY", "", {"deep": {"price": "1000"}, "lines": [{"cost": 501}]}, "out_of_range"),
+        ("currency", "currency = 'EUR'", {"deep": {"price": "1000"}, "lines": [{"cost": 501}]}, "missing_field"),
+    ],
+)  # fmt: skip
+def test_decimals_of_the_currency_are_those_of_the_event_else_of_the_file(
+    declared: str, settings: str, record: dict, found: Any
+) -> None:
+    text = f"[settings]\n{settings}\n" + THEIRS.format(declared=declared)
+    read = EventDecoder.of(parse_definitions(text)).decoder_for_topic("theirs")
+    event = read(json.dumps({"event_id": "e", "customer_id": "c", "occurred_at": 0} | record).encode())
+    if isinstance(found, str):
+        assert isinstance(event, Rejection) and event.reason == found
+        assert not event.detail.startswith("the value:"), "the slow way found nothing"
+    else:
+        assert not isinstance(event, Rejection), event
+        assert (event.price_minor, [line.cost_minor for line in event.lines or ()]) == found
+
+
+def test_of_a_currency_that_comes_twice_the_last_gives_the_decimals() -> None:
+    text = "[settings]\n" + THEIRS.format(declared="currency?")
+    read = EventDecoder.of(parse_definitions(text)).decoder_for_topic("theirs")
+    record = '{"event_id": "e", "customer_id": "c", "occurred_at": 0, "lines": [{"cost": 6}], "deep": %s, "deep": %s}'
+    yen, euro = '{"price": 4, "currency": "JPY"}', '{"price": 4, "currency": "JPY", "currency": "EUR"}'
+    assert read((record % (euro, yen)).encode()).price_minor == 4
+    found = read((record % (yen, euro)).encode())
+    assert isinstance(found, Rejection) and found.reason == "out_of_range"
+    assert found.detail.startswith("lines[0].cost (cost_minor): expected an amount such as 12.5")
 
 
 def test_fields_that_a_map_does_not_name_stay_strict() -> None:
@@ -252,6 +335,8 @@ def test_a_source_in_our_words_renames_the_topic_and_a_mapped_one_is_read_beside
                 "kind = 5": "write a path such as",
                 "amount_minor = false": "`amount_minor` is required",
                 'kind = { path = "k", decimals = 2 }': "only an int has `decimals`",
+                'items = { path = "i", each = { quantity = { path = "q", decimals = "currency" } } }': "only an amount",
+                'amount_minor = { path = "k", decimals = "cents" }': 'is a number from 0 to 9, or "currency"',
                 'occurred_at = { path = "k", unit = "days" }': '`unit` is one of "s", "ms", "us"',
                 "amount_minor = { value = -1 }": "the constant is not what the field takes: an integer of at least 0",
                 'amount_minor = { path = "k", words = { free = "0" } }': "the word for `free` is not what",

@@ -7,9 +7,10 @@ is found::
     where  := PATH | { path = PATH, ... } | { value = CONSTANT } | { each = { field = where } } | false
     PATH   := key ("." key)*          a key with a dot in it stands in single quotes
 
-Beside `path` may stand `unit` (of a time that is a number), `decimals` (of an amount in whole units),
-`words` (this topic's words for ours) and `each` (the fields of each element of a list). `false` says that
-the topic's own field of that name means something else. Fields that a map does not name keep their name.
+Beside `path` may stand `unit` (of a time that is a number), `decimals` (of an amount in whole units: a number,
+or "currency" for as many as the event's own currency has), `words` (this topic's words for ours) and `each` (the
+fields of each element of a list). `false` says that the topic's own field of that name means something else.
+Fields that a map does not name keep their name.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from profilestream.core.events import EventType, Field
+from profilestream.core.money import AMOUNT_SUFFIX
 from profilestream.core.problems import suggestion
 
 TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
 UNITS: Final[Mapping[str, int]] = {"s": 1_000_000, "ms": 1_000, "us": 1}
 """Microseconds in each unit of a time that is a number."""
 DECIMALS_MAX: Final = 9
+BY_CURRENCY: Final = "currency"
+"""As `decimals`: as many as the minor unit of the event's currency has."""
 DEPTH_MAX: Final = 16
 WORDS_MAX: Final = 1_000
 CLOUDEVENTS: Final = "cloudevents"
@@ -54,7 +58,7 @@ class Where:
     named: bool = False
     value: Any = None
     unit: str | None = None
-    decimals: int | None = None
+    decimals: int | str | None = None
     words: Mapping[str, Any] = field(default_factory=dict)
     each: Mapping[str, Where] | None = None
 
@@ -115,9 +119,25 @@ def read_mapping(event_type: EventType, table: Mapping[str, Any], envelope: str 
             found[name] = Where(_ENVELOPE.get(name, ("data", name)) if envelope == CLOUDEVENTS else (name,))
         if declared.required and not found[name].gives:
             wrong.append(f"`{name}` is required: say where it is found, or give it a constant {{ value = ... }}")
+    currency = event_type.by_name.get("currency")
+    if currency is None or currency.kind != "currency":
+        wrong += [
+            f"`{label}`: `{event_type.name}` has no field `currency` of kind currency; give `decimals` a number"
+            for label in by_currency(found)
+        ]
     if wrong:
         raise MapError(wrong)
     return {name: found[name] for name in event_type.by_name}
+
+
+def by_currency(mapping: Mapping[str, Where]) -> list[str]:
+    """The fields, as `amount_minor` or `items.unit_price_minor`, that have the decimals of the event's currency."""
+    found = []
+    for name, where in mapping.items():
+        if where.decimals == BY_CURRENCY:
+            found.append(name)
+        found += [f"{name}.{inner}" for inner in by_currency(where.each or {})]
+    return found
 
 
 def _where(declared: Field, said: Any, label: str) -> Where:
@@ -188,13 +208,17 @@ def _unit(declared: Field, unit: Any, label: str) -> str | None:
     return str(unit)
 
 
-def _decimals(declared: Field, decimals: Any, label: str) -> int | None:
+def _decimals(declared: Field, decimals: Any, label: str) -> int | str | None:
     if decimals is None:
         return None
     if declared.kind != "int":
         raise ValueError(f"`{label}`: only an int has `decimals`, which turn 12.34 into 1234")
+    if decimals == BY_CURRENCY:
+        if not declared.name.endswith(AMOUNT_SUFFIX):
+            raise ValueError(f'`{label}`: only an amount, which ends in `{AMOUNT_SUFFIX}`, has `decimals = "currency"`')
+        return BY_CURRENCY
     if type(decimals) is not int or not 0 <= decimals <= DECIMALS_MAX:
-        raise ValueError(f"`{label}`: `decimals` is a number from 0 to {DECIMALS_MAX}")
+        raise ValueError(f'`{label}`: `decimals` is a number from 0 to {DECIMALS_MAX}, or "currency"')
     return decimals
 
 

@@ -36,7 +36,8 @@ class ConversionFault(ValueError):
 def conversion(field: Field, where: Where) -> Convert | None:
     """What turns a value found by the map into the field's own; None where it is taken as it is.
 
-    What it gives back is a valid value of the field, or a value of a type that the field refuses.
+    What it gives back is a valid value of the field, or a value of a type that the field refuses. An amount with
+    the decimals of its event's currency is a Decimal of whole units, for `minor_units`.
     """
     if where.plain:
         return None
@@ -48,8 +49,10 @@ def _by_kind(field: Field, where: Where) -> Convert | None:
     match field.kind:
         case "string":
             return _text(field)
-        case "int" if where.decimals is not None:
+        case "int" if isinstance(where.decimals, int):
             return _amount(field, where.decimals)
+        case "int" if where.decimals is not None:
+            return _exact
         case "int":
             return _integer(field)
         case "number":
@@ -125,6 +128,26 @@ def _amount(field: Field, decimals: int) -> Convert:
         return _within(low, high, int(exact.scaleb(decimals, _EXACT).to_integral_value(ROUND_HALF_EVEN, _EXACT)))
 
     return convert
+
+
+def _exact(value: Any) -> Any:
+    """Whole units as they are; nothing says yet how many minor units they are, nor whether the field takes so many."""
+    kind = value.__class__
+    if kind is int or (kind is str and _DECIMAL.match(value)):
+        return Decimal(value)
+    if kind is str:
+        raise ConversionFault("wrong_type")
+    return Decimal(repr(value)) if kind is float else value
+
+
+def minor_units(exact: Decimal, digits: int, bounds: tuple[int, int]) -> int:
+    """Whole units in minor units of so many digits, half to even.
+
+    Raises ConversionFault for what is not within the bounds.
+    """
+    if not exact.is_finite() or exact.adjusted() > 30:
+        raise ConversionFault("out_of_range")
+    return _within(*bounds, int(exact.scaleb(digits, _EXACT).to_integral_value(ROUND_HALF_EVEN, _EXACT)))
 
 
 def _number(field: Field) -> Convert:

@@ -32,6 +32,7 @@ from profilestream.wire.faults import (
 )
 from profilestream.wire.mapped_faults import find_mapped_fault
 from profilestream.wire.mapping import mapped_struct
+from profilestream.wire.scaling import scaler
 from profilestream.wire.structs import default_of, struct_of
 from profilestream.wire.times import parse_time
 
@@ -116,7 +117,7 @@ def _decoder(event_type: EventType, struct: type[Event], money: Money | None) ->
     def refuse(value: bytes | None) -> Rejection:
         return find_fault(fields, value) or _unexplained(event_type)
 
-    return _decode_into(event_type, struct, None, refuse, money)
+    return _decode_into(event_type, struct, None, _fact_checker(event_type), refuse, money)
 
 
 def _mapped_decoder(event_type: EventType, source: Source, money: Money | None) -> Decode:
@@ -124,10 +125,14 @@ def _mapped_decoder(event_type: EventType, source: Source, money: Money | None) 
     mapping = source.mapping
     struct, place = mapped_struct(event_type.name, event_type.by_name, mapping, Event, {"type_name": event_type.name})
 
-    def refuse(value: bytes | None) -> Rejection:
-        return find_mapped_fault(event_type, mapping, value) or _unexplained(event_type)
+    own = None if money is None else money.currency
+    # Facts are of a type without a currency, so one step is enough for both.
+    finish = _fact_checker(event_type) or scaler(event_type, mapping, own)
 
-    return _decode_into(event_type, cast("type[Event]", struct), place, refuse, money)
+    def refuse(value: bytes | None) -> Rejection:
+        return find_mapped_fault(event_type, mapping, value, own) or _unexplained(event_type)
+
+    return _decode_into(event_type, cast("type[Event]", struct), place, finish, refuse, money)
 
 
 def _unexplained(event_type: EventType) -> Rejection:
@@ -139,6 +144,7 @@ def _decode_into(
     event_type: EventType,
     struct: type[Event],
     place: Callable[[Any], None] | None,
+    finish: Callable[[Any], None] | None,
     refuse: Callable[[bytes | None], Rejection],
     money: Money | None,
 ) -> Decode:
@@ -147,7 +153,6 @@ def _decode_into(
     read = msgspec.json.Decoder(struct).decode
     fill = _filler(fields)
     times = _time_converter([f for f in fields if f.name != "occurred_at"])
-    facts = _fact_checker(event_type)
     exchange = None if money is None else _exchange(event_type, money)
 
     def decode(value: bytes | None) -> Event | Rejection:
@@ -172,8 +177,8 @@ def _decode_into(
             event.occurred_at = parse_time(event.occurred_at)
             if times is not None:
                 times(event)
-            if facts is not None:
-                facts(event)
+            if finish is not None:
+                finish(event)
         except (msgspec.MsgspecError, ValueError):  # ValueError: undecodable UTF-8, a time that is none
             return refuse(value)
         if exchange is not None:

@@ -7,26 +7,52 @@ the path at which its value was looked for. It says nothing of values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 from profilestream.core.events import EventType, Field
-from profilestream.core.sources import Where
-from profilestream.wire.conversions import ConversionFault, conversion
+from profilestream.core.money import minor_digits
+from profilestream.core.sources import BY_CURRENCY, Where, by_currency
+from profilestream.wire.conversions import ConversionFault, conversion, minor_units
 from profilestream.wire.dead_letters import Rejection
-from profilestream.wire.faults import Object, document_of, expected, field_faults, surrogate_fault
+from profilestream.wire.faults import Object, document_of, expected, field_faults, integer_bounds, surrogate_fault
+
+_AT_FAULT: Final = ""
+"""In place of a currency that is a fault itself, and is told as one at its own place."""
 
 
-def find_mapped_fault(event_type: EventType, mapping: Mapping[str, Where], value: bytes | None) -> Rejection | None:
-    """The first fault of a record of a mapped source; None where there is none."""
+def find_mapped_fault(
+    event_type: EventType, mapping: Mapping[str, Where], value: bytes | None, own_currency: str | None = None
+) -> Rejection | None:
+    """The first fault of a record of a mapped source; None where there is none.
+
+    `own_currency` is that of a file's amounts without one.
+    """
     document = document_of(value)
     if isinstance(document, Rejection):
         return document
     fields = event_type.by_name.values()
-    return next(_record_faults(fields, mapping, document, ""), None) or surrogate_fault(document)
+    currency = _currency(event_type.by_name["currency"], mapping, document) if by_currency(mapping) else None
+    faults = _record_faults(fields, mapping, document, "", own_currency if currency is None else currency)
+    return next(faults, None) or surrogate_fault(document)
+
+
+def _currency(field: Field, mapping: Mapping[str, Where], document: Object) -> str | None:
+    """The event's currency; None without one."""
+    where = mapping[field.name]
+    if next(_record_faults([field], mapping, document, "", None), None) is not None:
+        return _AT_FAULT
+    found: Any = document if where.path else where.value
+    for key in where.path:
+        found = None if found is None else dict(found).get(key)  # of a name that comes twice the last counts
+    convert = conversion(field, where)
+    if found is None:
+        return None if field.default is None else str(field.default)
+    return str(found if convert is None or not where.path else convert(found))
 
 
 def _record_faults(
-    fields: Iterable[Field], mapping: Mapping[str, Where], record: Object, prefix: str
+    fields: Iterable[Field], mapping: Mapping[str, Where], record: Object, prefix: str, currency: str | None
 ) -> Iterator[Rejection]:
     for field in fields:
         where = mapping[field.name]
@@ -37,9 +63,9 @@ def _record_faults(
                     continue  # a constant
                 member = members.get(name, Field(name, "json", required=False))
                 found = Where(where.path + inner.path, **_but_path(inner))
-                yield from _place_faults(member, found, record, prefix, f"{field.name}.{name}")
+                yield from _place_faults(member, found, record, prefix, f"{field.name}.{name}", currency)
         elif where.path:
-            yield from _place_faults(field, where, record, prefix, field.name)
+            yield from _place_faults(field, where, record, prefix, field.name, currency)
 
 
 def _but_path(where: Where) -> dict[str, Any]:
@@ -52,7 +78,9 @@ def _but_path(where: Where) -> dict[str, Any]:
     }
 
 
-def _place_faults(field: Field, where: Where, record: Object, prefix: str, ours: str) -> Iterator[Rejection]:
+def _place_faults(
+    field: Field, where: Where, record: Object, prefix: str, ours: str, currency: str | None
+) -> Iterator[Rejection]:
     path = prefix + ".".join(where.path)
     label = path if path == prefix + ours else f"{path} ({ours})"
     values: list[Any] = [record]
@@ -68,22 +96,29 @@ def _place_faults(field: Field, where: Where, record: Object, prefix: str, ours:
         values = inner
     for value in values:
         if value is not None:
-            yield from _value_faults(field, where, value, label)
+            yield from _value_faults(field, where, value, label, currency)
         elif field.required:
             yield Rejection("missing_field", f"{label}: required, {_expected(field, where)}")
 
 
-def _value_faults(field: Field, where: Where, value: Any, label: str) -> Iterator[Rejection]:
+def _value_faults(field: Field, where: Where, value: Any, label: str, currency: str | None) -> Iterator[Rejection]:
     if field.kind == "records" and where.each and isinstance(value, list):
         for index, item in enumerate(value):
             if isinstance(item, Object):
-                yield from _record_faults(field.record, where.each, item, f"{label}[{index}].")
+                yield from _record_faults(field.record, where.each, item, f"{label}[{index}].", currency)
             else:
                 yield Rejection("wrong_type", f"{label}[{index}]: expected an object")
         return
     convert = conversion(field, where)
     try:
         found = value if convert is None else convert(value)
+        if isinstance(found, Decimal):
+            if currency is None:
+                yield Rejection("currency", f"{label}: expected a currency beside it, whose decimals it has")
+                return
+            if currency == _AT_FAULT:
+                return
+            found = minor_units(found, minor_digits(currency), integer_bounds(field))
     except ConversionFault as fault:
         yield Rejection(fault.reason, f"{label}: expected {_expected(field, where)}")
         return
@@ -94,4 +129,5 @@ def _expected(field: Field, where: Where) -> str:
     """What the value at the path must be: in their words where the map gives an amount in whole units."""
     if where.decimals is None:
         return expected(field)
-    return f'an amount such as 12.5 or "12.50", which is {expected(field)} in units of 1e-{where.decimals}'
+    units = "minor units of its currency" if where.decimals == BY_CURRENCY else f"units of 1e-{where.decimals}"
+    return f'an amount such as 12.5 or "12.50", which is {expected(field)} in {units}'
