@@ -271,6 +271,20 @@ def test_a_person_sees_a_card_in_the_shops_own_time(cli: Cli, berlin: Settings) 
     assert "regular since 2026-01-02 13:00:00 CET (now), crossing 1" in lines
 
 
+def test_a_person_sees_what_did_not_fit_and_a_program_the_contracts_keys(cli: Cli, own_settings: Settings) -> None:
+    text = '[traits]\norders = "count(purchase)"\nby_order = "count(purchase, by=order_id)"\n'
+    events = [order("c", n, "2026-01-01T10:00:00Z", order_id=f"o{n}") for n in range(1_002)]
+    asyncio.run(store(own_settings, text, events))
+    lines = [" ".join(line.split()) for line in cli("profile", "c").stdout.splitlines()]
+    (place,) = [n for n, line in enumerate(lines) if line.startswith("by_order ")]
+    assert lines[place + 1] == "full; 2 values did not fit"
+    assert sum("did not fit" in line for line in lines) == 1
+    assert set(read(cli, "profile", "c")["traits"]) == {"orders", "by_order"}
+    assert read(cli, "profile", "c").keys() == {
+        "customer_id", "generation", "shard", "revision", "as_of", "traits", "segments",
+    }  # fmt: skip
+
+
 def test_a_person_sees_why(cli: Cli, berlin: Settings) -> None:
     one = cli("explain", "zoë 1", "regular").stdout
     assert one.startswith("customer zoë 1 is in regular since 2026-01-02 13:00:00 CET (17 d 12 h ago), crossing 1\n")

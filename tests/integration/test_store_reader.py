@@ -114,8 +114,16 @@ def test_a_profile_is_read_with_its_traits_and_segments(server: RedisProcess, as
         traits={"orders": 2, "name": "Zoë", "by": {"a": 1.5}},
         segments={"big": {"since": "2026-01-31T09:30:00.000Z", "crossing": 3}},
     )
+    assert ask(lambda reader: reader.get("c😀")).missed == {}
     assert ask(lambda reader: reader.traits("c😀", ["orders", "absent"])) == {"orders": 2}
     assert ask(lambda reader: reader.segments("c😀"))["big"]["crossing"] == 3
+
+
+def test_a_profile_tells_how_many_values_did_not_fit(server: RedisProcess, ask: Ask) -> None:
+    put(server, "full", FIELDS | {"_missed": '{"by":3}'})
+    found = ask(lambda reader: reader.get("full"))
+    assert found.missed == {"by": 3}
+    assert found.traits == {"orders": 2, "name": "Zoë", "by": {"a": 1.5}}
 
 
 def test_an_unknown_customer_has_nothing(ask: Ask) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -46,7 +46,8 @@ class Profile:
     `revision` counts the events folded. Times are RFC 3339 UTC text: `as_of` the clock of the last write,
     `event_time` the newest event, `valid_until` the instant before which no value changes without an
     event (None: never). `traits` has no entry for an absent trait; `segments` is name -> {"since",
-    "crossing"} of the segments that the customer is in or was in, as the profile has them.
+    "crossing"} of the segments that the customer is in or was in, as the profile has them. `missed` is trait ->
+    how many values did not fit into its `by=` or `top`; a trait that took all has no entry.
     """
 
     customer_id: str
@@ -58,6 +59,7 @@ class Profile:
     valid_until: str | None
     traits: dict[str, Any]
     segments: dict[str, dict[str, Any]]
+    missed: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,7 @@ def _profile(generation: Generation, customer_id: str, reply: Mapping[Any, Any])
         valid_until=bare("_valid_until"),
         traits={name: decode_value(value) for name, value in fields.items() if not name.startswith("_")},
         segments=orjson.loads(fields.get("_segments", b"{}")),
+        missed=orjson.loads(fields.get("_missed", b"{}")),
     )
 
 
