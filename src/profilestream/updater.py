@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 
+from profilestream.core.counting import counted
 from profilestream.core.engine import Crossing, Engine, Handler
 from profilestream.core.profile import Profile
 from profilestream.repair import Repair
@@ -336,7 +337,7 @@ class Updater:
         await self._settle(0)
         self._repair = None
         self.inbox.lift()
-        self._report(f"shard {self.shard}: repaired; {differences:,} differences are announced")
+        self._report(f"shard {self.shard}: repaired; {counted(differences, 'difference')} announced")
 
     # Between batches
 

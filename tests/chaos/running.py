@@ -201,7 +201,7 @@ class Chaos:
         run.ended_alone, run.endings_s, run.statuses = fleet.ended_alone, fleet.endings_s, fleet.statuses
         for log in fleet.logs():
             said = log.read_text("utf-8", "replace")
-            run.repairs += said.count("differences are announced")
+            run.repairs += said.count(": repaired; ")
             if "Traceback" in said:
                 run.problems.append(f"a traceback in {log.name}:\n{said[said.index('Traceback') :][:2_000]}")
         # One that is still starting has nothing to hand over, and ends at once.

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from profilestream.cli import people
+from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions, Segment, kind_of_trait
 from profilestream.core.explanation import Condition, Explanation
-from profilestream.core.problems import counted
 from profilestream.wire.times import parse_time
 
 if TYPE_CHECKING:  # `try` shows cards too, and is to start without a client of Redis or Kafka
@@ -47,6 +47,8 @@ def show_profile(out: Console, profile: Profile, definitions: Definitions) -> No
         found = profile.traits.get(trait.name)
         shown = people.value(found, kind_of_trait(trait), zone, clock)
         traits.add_row(f"  {trait.name}", Text(shown, style="dim" if found is None else ""))
+        if trait.name in profile.missed:
+            traits.add_row("", Text(did_not_fit(profile.missed[trait.name]), style="yellow"))
     people.show(out, traits)
     out.print(Text("\nsegments", style="bold"))
     segments = people.table("", "")
@@ -56,6 +58,11 @@ def show_profile(out: Console, profile: Profile, definitions: Definitions) -> No
     if not profile.segments:
         segments.add_row("  in none", "")
     people.show(out, segments)
+
+
+def did_not_fit(count: int) -> str:
+    """What is said of a trait whose `by=` or `top` met more values than it keeps."""
+    return f"full; {counted(count, 'value')} did not fit"
 
 
 # An explanation

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from profilestream.cli import changes, dead_letters
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.counting import counted
 from profilestream.core.errors import UsageError
-from profilestream.core.problems import counted
 from profilestream.operations import produce as producing
 
 

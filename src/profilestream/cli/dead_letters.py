@@ -17,8 +17,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from profilestream.cli import people
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.counting import counted
 from profilestream.core.errors import UsageError
-from profilestream.core.problems import counted
 from profilestream.operations import dead_letters as letters
 from profilestream.operations import redrive as redriving
 from profilestream.operations.letter_selection import Selection, parse_range, parse_selection
@@ -167,10 +167,10 @@ def _tell_result(done: Redriven, as_json: bool, *, dry_run: bool) -> None:
     count = done.sent.total()
     where = ", ".join(f"{n:,} to {topic}" for topic, n in done.sent.most_common())
     if dry_run:
-        print(f"{_letters(count)} would be sent again" + (f": {where}" if where else ""))
+        print(f"{counted(count, 'dead letter')} would be sent again" + (f": {where}" if where else ""))
     else:
         rate = f" in {done.seconds:.1f} s ({count / done.seconds:,.0f}/s)" if done.seconds else ""
-        print(f"{_letters(count)} sent again{rate}" + (f": {where}" if where else ""))
+        print(f"{counted(count, 'dead letter')} sent again{rate}" + (f": {where}" if where else ""))
     if done.sent_before:
         print(f"{done.sent_before:,} were sent again before")
     if done.still_bad:
@@ -182,11 +182,7 @@ def _tell_result(done: Redriven, as_json: bool, *, dry_run: bool) -> None:
     for cause, n in done.not_sent.most_common():
         print(f"{n:,} not sent: {cause}")
     if done.unreadable:
-        print(f"{done.unreadable:,} records lack the headers of a dead letter")
-
-
-def _letters(count: int) -> str:
-    return f"{count:,} dead letter{'' if count == 1 else 's'}"
+        print(f"without the headers of a dead letter: {counted(done.unreadable, 'record')}")
 
 
 def _show_list(found: letters.DeadLetters) -> None:

@@ -10,9 +10,9 @@ import typer
 
 from profilestream.cli import schemas
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import UsageError
-from profilestream.core.problems import counted
 from profilestream.operations.definition_tests_reading import read_with_tests
 from profilestream.operations.initialise import initialise
 from profilestream.operations.rebuild import rebuild

@@ -18,6 +18,7 @@ from profilestream.cli import cards, demo_place, people
 from profilestream.cli.connection import KafkaOption, RedisOption
 from profilestream.cli.demo_place import Place
 from profilestream.cli.demo_screen import heading, show_changes, show_latency, step
+from profilestream.core.counting import counted
 from profilestream.operations.demo import bulk, latency, live, orders, traces
 from profilestream.operations.demo.bulk import Found
 from profilestream.operations.demo.check import check
@@ -91,9 +92,8 @@ def _init(out: Console, place: Place, definitions: str) -> int:
         made = asyncio.run(traces.make(place.settings, definitions, place.made_topics, lambda line: None))
         shards = made.generation.shards
         took = time.monotonic() - began
-        making.done = (
-            f"{len(made.created_topics)} topics, generation {made.generation.name} in {shards} shards ({took:.1f} s)"
-        )
+        where = f"generation {made.generation.name} in {counted(shards, 'shard')}"
+        making.done = f"{counted(len(made.created_topics), 'topic')}, {where} ({took:.1f} s)"
     return shards
 
 

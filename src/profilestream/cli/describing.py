@@ -15,8 +15,8 @@ from rich.text import Text
 
 from profilestream.cli import people
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.counting import counted
 from profilestream.core.money import minor_digits
-from profilestream.core.problems import counted
 
 if TYPE_CHECKING:
     from profilestream.operations.describe import Persona

@@ -10,8 +10,8 @@ import typer
 
 from profilestream.cli import cards, people
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.counting import counted
 from profilestream.core.errors import UsageError
-from profilestream.core.problems import counted
 from profilestream.operations import explain as explaining
 from profilestream.operations import segments as listing
 from profilestream.operations.status import ShardStatus, Status, read_status

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from profilestream.core.counting import counted
 from profilestream.core.errors import UsageError
 from profilestream.core.events import BUILT_IN
 from profilestream.wire import schemas as wire_schemas
@@ -31,4 +32,4 @@ def register(app: typer.Typer) -> None:
             raise UsageError(
                 f"{directory}: cannot write schemas there ({error.strerror}); name another folder"
             ) from None
-        typer.echo(f"{len(paths)} schemas written to {directory}")
+        typer.echo(f"{counted(len(paths), 'schema')} written to {directory}")

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.counting import counted
 from profilestream.core.errors import UsageError
 from profilestream.operations import simulate as simulating
 from profilestream.settings import Settings
@@ -64,7 +65,7 @@ def simulate(
     _check_place(out, skip)
     if knowledge_file is not None:
         written = simulating.write_knowledge(knowledge_file, knowledge(plan))
-        _tell(f"what is known of {written:,} customers: {knowledge_file}")
+        _tell(f"what is known of {counted(written, 'customer')}: {knowledge_file}")
     found = simulating.records(plan, skip)
     began, done = time.monotonic(), 0
 
@@ -85,9 +86,9 @@ def simulate(
             else:
                 simulating.write_folder(Path(out), found, rate, progress)
         except KeyboardInterrupt:
-            _tell(f"stopped after {done:,} events; --skip {skip + done} goes on")
+            _tell(f"stopped after {counted(done, 'event')}; --skip {skip + done} goes on")
             raise
-    _tell(f"{done:,} events{'' if out in (None, '-') else f' to {out}'} in {time.monotonic() - began:.1f} s")
+    _tell(f"{counted(done, 'event')}{'' if out in (None, '-') else f' to {out}'} in {time.monotonic() - began:.1f} s")
 
 
 def _plan(
@@ -152,7 +153,7 @@ def _progress(count: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
 
         def told(number: int) -> None:
             count(number)
-            status.update(f"{number:,} events")
+            status.update(counted(number, "event"))
 
         yield told
 

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from profilestream.cli import cards, people, watching
 from profilestream.cli.connection import JsonOption
+from profilestream.core.counting import counted
 from profilestream.core.errors import NotFound, UsageError
-from profilestream.core.problems import counted
 from profilestream.operations import scaffold
 from profilestream.operations.definition_tests import Outcome, run_tests
 from profilestream.operations.definition_tests_reading import read_with_tests
@@ -146,7 +146,7 @@ def _show(out: Console, trial: Trial, customer: str | None, count: int) -> None:
         clock = trial.clock or 0
         cards.show_all(out, name, trial.definitions, clock, trial.traits(name), explanations)
         for trait, count in trial.missed(name).items():
-            out.print(f"{trait}: full; {counted(count, 'value')} did not fit")
+            out.print(f"{trait}: {cards.did_not_fit(count)}")
     if customer is None and 0 < count < len(known):
         out.print(f"\n{counted(len(known) - count, 'more customer')}; --customer shows one, --count more")
 

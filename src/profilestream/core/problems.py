@@ -77,8 +77,3 @@ def suggestion(name: str, known: Iterable[str]) -> str:
         return ""
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"; known: {shown}"
-
-
-def counted(count: int, word: str, plural: str = "") -> str:
-    """`1 customer`, `2,000 customers`."""
-    return f"{count:,} {word if count == 1 else plural or word + 's'}"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions, Segment, Trait, kind_of_trait
 from profilestream.core.errors import NotFound, StoreRefused, UsageError
 from profilestream.core.problems import suggestion
@@ -180,8 +181,8 @@ def _shares(found: Shares | None) -> dict[str, Any]:
 def _enough(segment: str, members: int) -> None:
     if members < MEMBERS_MIN:
         raise NotFound(
-            f"`{segment}` has {members:,} members; a persona needs at least {MEMBERS_MIN}, as one of few would tell of "
-            "single customers"
+            f"`{segment}` has {counted(members, 'member')}; a persona needs at least {MEMBERS_MIN}, "
+            "as one of few would tell of single customers"
         )
 
 

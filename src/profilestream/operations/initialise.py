@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profilestream.core.counting import counted
 from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, check_server, connect
@@ -152,9 +153,9 @@ async def make_topics(
     if decided.reason and created:
         report(decided.reason)
     if created:
-        report(f"made {len(created)} topics: {', '.join(created)}")
+        report(f"made {counted(len(created), 'topic')}: {', '.join(created)}")
     if kept and created:
-        report(f"kept {len(kept)} topics: {', '.join(kept)}")
+        report(f"kept {counted(len(kept), 'topic')}: {', '.join(kept)}")
     if limited:
         report(
             f"warning: {', '.join(limited)}: records are not kept for ever (retention.ms, retention.bytes or "

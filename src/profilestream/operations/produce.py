@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
+from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import ProfilestreamError, UsageError
 from profilestream.core.events import COMMAND, EVENT_BYTES_MAX, ID_CHARACTERS_MAX
@@ -60,7 +61,8 @@ class BadLines(ProfilestreamError):
         shown = [f"{source}:{line.number}: {line.reason}: {line.detail}" for line in lines]
         if count > len(lines):
             shown.append(f"... and {count - len(lines):,} more")
-        done = "nothing was sent" if not sent else f"{sent:,} events before it were sent"
+        before = f"{counted(sent, 'event')} before it {'was' if sent == 1 else 'were'} sent"
+        done = before if sent else "nothing was sent"
         shown.append(f"{done}; correct the file, or send it as it is with --no-validate")
         super().__init__("\n".join(shown))
         self.lines = lines

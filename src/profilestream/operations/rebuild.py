@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
+from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import UsageError
 from profilestream.operations.initialise import copy_to_redis, initialise, make_topics, server_addresses
@@ -170,5 +171,6 @@ async def _finish(
     after(4)
     others = await generations_there(client, settings.namespace) - {live.name}
     removed = await remove_generations(client, settings.namespace, others, lambda count: None)
-    report(f"generation {live.name} is live, in {live.shards} shards; {removed:,} keys of earlier ones removed")
+    keys = counted(removed, "key")
+    report(f"generation {live.name} is live, in {counted(live.shards, 'shard')}; {keys} of earlier ones removed")
     return Rebuilt(live, removed)

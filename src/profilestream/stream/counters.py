@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import Counter
 
-from profilestream.core.problems import counted
+from profilestream.core.counting import counted
 
 EVENTS = Counter("profilestream_events_folded_total", "Events folded")
 DUPLICATES = Counter("profilestream_duplicates_total", "Events dropped because the customer had them already")

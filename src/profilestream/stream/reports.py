@@ -9,7 +9,7 @@ from collections.abc import Callable
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError, ResponseError
 
-from profilestream.core.problems import counted
+from profilestream.core.counting import counted
 from profilestream.store.addresses import parse_address
 from profilestream.store.connection import is_moved_away
 from profilestream.store.connection import unavailable as redis_unavailable
