@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from prometheus_client import Counter, Gauge
 from redis.exceptions import RedisError
 
@@ -251,7 +251,10 @@ def _consumer(settings: Settings) -> Any:
 async def _keep_membership(consumer: Any) -> None:
     """aiokafka leaves a group when it is not asked for records, paused or not; asking also brings errors."""
     while True:
-        await consumer.getmany(timeout_ms=_POLL_MS)
+        try:
+            await consumer.getmany(timeout_ms=_POLL_MS)
+        except AssertionError as error:  # aiokafka's, for a cluster without a broker
+            raise KafkaConnectionError(str(error)) from error
 
 
 async def _within(seconds: float, stopping: Any) -> None:

@@ -150,8 +150,8 @@ MUTATIONS: Final = (
         (
             Edit(
                 "core/engine.py",
-                "            members[name] = [told + 1, since]\n",
-                "            told = number - 1\n            members[name] = [told + 1, since]\n",
+                "            members[name] = [told + 1, clock]\n",
+                "            told = number - 1\n            members[name] = [told + 1, clock]\n",
             ),
         ),
         (SIMULATOR,),

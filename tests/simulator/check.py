@@ -144,12 +144,15 @@ def _changes(world: World) -> tuple[dict[tuple[str, str], Any], list[str]]:
     for number in range(world.work.shards):
         for record in world.broker.logs[TP("segment-changes", number)].committed():
             assert record.value is not None
-            change = json.loads(record.value)["data"]
+            message = json.loads(record.value)
+            change = message["data"] | {"time": message["time"]}
             pair = (change["customer_id"], change["segment"])
             before = last[pair]["crossing"] if pair in last else 0
             name = f"change {change['crossing']} of {pair}, offset {record.offset}"
             if change["crossing"] != before + 1:
                 found.append(f"{name}: follows {before}")
+            if pair in last and change["time"] < last[pair]["time"]:
+                found.append(f"{name}: its time goes back")
             if change["change"] != ("entered" if change["crossing"] % 2 else "exited"):
                 found.append(f"{name}: says {change['change']}")
             if shard_of(pair[0], world.work.shards) != number:

@@ -181,7 +181,7 @@ class Engine:
 
         `announced` has the last number announced of some segments, 0 where none was. A membership that is what was
         announced takes that number; any other is a crossing that subscribers have yet to hear of, numbered one more,
-        at the time at which it came about.
+        now: for them times must not go back, whenever it came about in this history.
         """
         members, crossings, renumbered = profile.members, [], False
         for name in sorted(announced.keys() & self._numbers.keys(), key=self._numbers.__getitem__):
@@ -192,9 +192,9 @@ class Engine:
                     renumbered = True
                     members[name] = [told, since]
                 continue
-            members[name] = [told + 1, since]
+            members[name] = [told + 1, clock]
             judge = self._judges[self._numbers[name]]
-            crossings.append(Crossing(name, told + 1, since, self._values(judge, profile.slots, clock), None))
+            crossings.append(Crossing(name, told + 1, clock, self._values(judge, profile.slots, clock), None))
         if not crossings and not renumbered:
             return None
         profile.members = {name: members[name] for name in sorted(members) if members[name][0]}

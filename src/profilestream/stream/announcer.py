@@ -123,8 +123,11 @@ class Announcer:
             max_batch_size=_BATCH_BYTES_MAX,
             retry_backoff_ms=50,
         )
-        async with _limited(self._settings, _OPEN_TIMEOUT_S):
-            await self._producer.start()
+        try:
+            async with _limited(self._settings, _OPEN_TIMEOUT_S):
+                await self._producer.start()
+        except AssertionError as error:  # aiokafka's, for a broker that is gone again once it has answered
+            raise unavailable(str(self._settings.kafka), error) from error
         return await read_announced_position(self._settings, self._shard)
 
     async def announce(self, generation: str, commits: Sequence[OutboxCommit]) -> Announced:

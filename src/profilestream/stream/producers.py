@@ -75,7 +75,7 @@ class ForwardingProducer:
         )
         try:
             await self._producer.start()
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, AssertionError) as error:  # aiokafka asserts that there is a broker
             await self._let_go()
             raise unavailable(self._kafka, error) from None
 
