@@ -8,6 +8,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,46 @@ def catch_up(cli: Any) -> str:
 
 
 def assert_all_is_right(kafka: str, redis_url: str, namespace: str, changes_topic: str) -> None:
+    """Everything is as the oracle says, changes of customers whom a repair announced aside: these are held to laws.
+
+    What had fallen due by the clock that was announced last happens before a repair compares, so crossings that had not
+    been announced one by one may come out as one, with the cause `repair`.
+    """
     arrivals = asyncio.run(read_arrivals(kafka, ["purchases"]))
     announced = asyncio.run(read_changes(kafka, changes_topic))
-    compare(expect(cdnow.DEFINITIONS, arrivals, SHARDS), read_profiles(redis_url, namespace), announced, namespace)
+    expected, stored = expect(cdnow.DEFINITIONS, arrivals, SHARDS), read_profiles(redis_url, namespace)
+    for name, members in stored.members.items():
+        assert members.keys() == {c.customer_id for _, c in expected.customers() if name in c.memberships}, name
+    compare(expected, stored, None, namespace, order_matters=False)
+
+    told = [(record, json.loads(record.value)["data"]) for record in announced]
+    repaired = {data["customer_id"] for _, data in told if data["cause"] == "repair"}
+    print(len(repaired), "customers were announced by a repair")
+    assert len(repaired) < len(stored.profiles) / 10
+    by_pair: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for _, data in told:
+        by_pair[data["customer_id"], data["segment"]].append(data)
+    for (customer, segment), changes in by_pair.items():
+        assert_told_once_and_in_turn(changes)
+        held = json.loads(stored.profiles[customer].fields["_segments"]).get(segment)
+        assert (held is not None) == bool(len(changes) % 2)
+        assert held is None or held["crossing"] == len(changes)
+    for outcome in expected.outcomes.values():
+        for customer in repaired & outcome.customers.keys():
+            del outcome.customers[customer]
+    others = replace(
+        stored,
+        profiles={c: p for c, p in stored.profiles.items() if c not in repaired},
+        members={s: {c: at for c, at in m.items() if c not in repaired} for s, m in stored.members.items()},
+    )
+    compare(expected, others, [record for record, data in told if data["customer_id"] not in repaired], namespace)
+
+
+def assert_told_once_and_in_turn(changes: list[dict[str, Any]]) -> None:
+    """One customer's changes of one segment."""
+    assert [change["crossing"] for change in changes] == list(range(1, len(changes) + 1))
+    directions = [change["change"] for change in changes]
+    assert directions == ["entered", "exited"] * (len(changes) // 2) + ["entered"] * (len(changes) % 2)
 
 
 @pytest.mark.parametrize("how", ["set back", "lost"])
@@ -194,10 +232,7 @@ def test_refolding_topics_that_interleave_otherwise_announces_only_what_differs(
     print(len(news), "differences")
     stored = read_profiles(server.url, namespace)
     for (customer, segment), told in after.items():
-        assert [change["crossing"] for change in told] == list(range(1, len(told) + 1))
-        assert [change["change"] for change in told] == ["entered", "exited"] * (len(told) // 2) + ["entered"] * (
-            len(told) % 2
-        )
+        assert_told_once_and_in_turn(told)
         held = json.loads(stored.profiles[customer].fields["_segments"]).get(segment)
         assert (held is not None) == (customer in stored.members.get(segment, {})) == bool(len(told) % 2)
         assert held is None or held["crossing"] == len(told)

@@ -7,13 +7,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from profilestream.core.errors import LogMismatch, UsageError
+from profilestream.core.errors import LogMismatch, ServerUnavailable, UsageError
 from profilestream.emitter import Emitter
 from profilestream.settings import Settings
 from profilestream.stream import reports
 from profilestream.stream.announcer import (
     AnnouncedPosition,
+    Announcer,
     emitter_group,
     transactional_id,
 )
@@ -119,6 +121,17 @@ async def test_a_shard_that_stands_still_fails_only_who_waits_for_the_end(crew: 
     with pytest.raises(LogMismatch, match="shard 0"):
         crew.raise_failures(mismatches=True)
     await crew.close()
+
+
+async def test_a_broker_that_is_lost_while_a_shard_is_opened_is_a_lost_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(producer: object) -> None:
+        raise AssertionError("Did we not perform bootstrap?")  # what aiokafka 0.14 says then
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", start)
+    announcer = Announcer(Settings(kafka="127.0.0.1:1"), 3)
+    with pytest.raises(ServerUnavailable):
+        await announcer.open()
+    await announcer.close()
 
 
 def test_a_position_reads_back_as_written_and_a_commit_before_the_first_event_has_no_clock() -> None:
