@@ -98,7 +98,7 @@ async def test_a_refusal_in_a_transaction_is_settled_by_opening_the_id_anew(
         return future
 
     monkeypatch.setattr(AIOKafkaProducer, "send_batch", send_batch)
-    monkeypatch.setattr(relay, "_FENCED_S_MAX", 0.4)  # an epoch that is refused reads as a fence, and is waited out
+    monkeypatch.setattr(relay, "_STANDING_S_MAX", 0.4)  # an epoch that is refused reads as a fence, and is waited out
     watched = Watched(here)
     async with at_work(watched):
         for n in range(12):

@@ -112,8 +112,9 @@ def test_topics_made_anew_with_more_records_than_before_are_told_by_their_ids(
             done = cli("worker", "--until-caught-up", expect=1)
             assert "topic browsing, partition 0: the topic was made anew, with records 0 to 49" in done.stdout
     shop.put(servers.kafka, shop.purchases(300, 100), SHARDS)
-    done = cli("worker", "--until-caught-up", expect=1)
-    assert "the next record to fold is 100, and the log ends at 300, but it is another log" in done.stdout
+    with running(cli_environment, workdir, "worker"):
+        line = "the next record to fold is 100, and the log ends at 300, but it is another log"
+        wait_until(lambda: line in said(workdir), "the line of the shard")
     assert orders(servers, namespace) == 100
 
 

@@ -6,13 +6,13 @@ import asyncio
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
 import typer
 
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.core.errors import ProfilestreamError, UsageError
 
 UntilCaughtUp = Annotated[
     bool, typer.Option("--until-caught-up", help="Stop once everything that is there now has been handled.")
@@ -80,11 +80,19 @@ async def _run(make: Callable[[], _Service], until_caught_up: bool) -> None:
 
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, asked, name)
-    await service.run(until_caught_up)
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        # A thread of a client library that still waits for a lost server would keep the process alive.
-        sys.stdout.flush()
-        os._exit(0)
+    status = 0
+    try:
+        await service.run(until_caught_up)
+    except UsageError:
+        raise
+    except ProfilestreamError as error:
+        print(error, file=sys.stderr)
+        status = 1
+    # Everything that counts is done. A task or a thread of a client library may still wait for a server, and would keep
+    # the process alive for as long.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _say(line: str) -> None:
