@@ -74,6 +74,16 @@ async def test_a_history_without_the_announced_commit_is_told_and_left_alone(sto
     assert (await store.read_head()).announced is None
 
 
+async def test_who_asks_late_about_an_earlier_commit_is_answered_by_the_mark(store: ShardStore) -> None:
+    first = await commit(store, [("c1", "big", 1)])
+    second = await commit(store, [("c1", "big", 2)])
+    assert await store.settle_announced(Mark(second.sequence, second.commit, 12))
+    assert await store.settle_announced(Mark(first.sequence, first.commit, 7))
+    assert (await store.read_head()).announced == Mark(second.sequence, second.commit, 12)
+    # What was announced after the mark, as one of a former history, is still missed.
+    assert not await store.settle_announced(Mark(first.sequence, first.commit, 13))
+
+
 async def test_a_repair_begins_above_what_was_announced_and_keeps_the_number_before_each_first_crossing(
     store: ShardStore,
 ) -> None:
