@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from profilestream.core.errors import LogMismatch, ProfilestreamError
 from profilestream.settings import Settings
@@ -142,8 +142,8 @@ class Announcer:
         try:
             async with _limited(self._settings, _ANNOUNCE_TIMEOUT_S):
                 position = await self._transaction(self._producer, position, changes)
-        except (KafkaError, AssertionError) as error:
-            # aiokafka asserts its states: once its sender died, the first error is the sender's, not ours.
+        except (KafkaError, IllegalOperation, AssertionError) as error:
+            # aiokafka checks its states: once its sender died, the first error is the sender's, not ours.
             raise _first_error(self._producer, error) from error
         return Announced(position, len(changes))
 

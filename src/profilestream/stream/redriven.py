@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from profilestream.core.errors import LogMismatch, ProfilestreamError
 from profilestream.settings import Settings
@@ -121,7 +121,7 @@ class Redriver:
                 await self._transaction(letters)
         except TimeoutError as error:
             raise unavailable(str(self._settings.kafka), error) from error
-        except (KafkaError, AssertionError) as error:
+        except (KafkaError, IllegalOperation, AssertionError) as error:
             raise self._reason(error) from error
 
     async def _transaction(self, letters: Sequence[Outgoing]) -> None:
