@@ -132,9 +132,13 @@ class Outbox:
             return bool(await self._redis.eval(ANNOUNCED, *arguments))
 
     async def unsettle(self, head: ShardHead) -> None:
-        """Make the shard's worker look at the head, and at what was announced, anew; nothing if it has moved on."""
+        """Make the shard's worker look at the head, and at what was announced, anew.
+
+        Nothing if a repair has begun or ended since; that the worker commits meanwhile does not matter.
+        """
         if head.commit:
-            await self._redis.eval(UNSETTLE, 1, self._head, head.commit, token_hex(8))
+            mark = str(head.announced) if head.announced is not None else ""
+            await self._redis.eval(UNSETTLE, 1, self._head, mark, token_hex(8))
 
     async def waiting(self) -> int:
         """How many changes wait to be announced."""

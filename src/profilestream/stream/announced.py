@@ -6,6 +6,8 @@ answer any more; it opens the id anew, finds the shard in repair or in order, an
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import msgspec
 
 from profilestream.core.errors import LogMismatch
@@ -32,29 +34,31 @@ class AnnouncedLog:
         finally:
             await announcer.close()
 
-    async def numbers(self, shard: int, offset: int) -> tuple[dict[tuple[str, str], int], int]:
-        """The last number announced of each customer and segment of a shard since an offset, and where the log ends.
+    async def numbers(self, shard: int, offset: int, until: int) -> dict[tuple[str, str], int]:
+        """The last number announced of each customer and segment of a shard from one offset to before another.
 
         Raises LogMismatch where the log ends before the offset: the topic was made anew.
         """
         settings = self._settings
         topic = settings.announced_topic
         found: dict[tuple[str, str], int] = {}
-        end = offset
         assert settings.kafka is not None
-        async for record in read_to_end(settings.kafka, topic, {shard: offset}):
-            end = record.offset + 1
-            try:
-                namespace, customer_id, segment = msgspec.json.decode(record.key or b"", type=tuple[str, str, str])
-                if namespace != settings.namespace:
-                    continue
-                if record.value:
-                    found[customer_id, segment] = msgspec.json.decode(record.value, type=_Announced).crossing
-                else:
-                    found.pop((customer_id, segment), None)
-            except msgspec.DecodeError:
-                raise LogMismatch(
-                    f"topic {topic}, partition {shard}, offset {record.offset}: not what an emitter wrote; does "
-                    "another program write there? Give this installation another --namespace and topics of its own"
-                ) from None
-        return found, end
+        records = read_to_end(settings.kafka, topic, {shard: offset})
+        async with aclosing(records):  # type: ignore[type-var]
+            async for record in records:
+                if record.offset >= until:
+                    break
+                try:
+                    namespace, customer_id, segment = msgspec.json.decode(record.key or b"", type=tuple[str, str, str])
+                    if namespace != settings.namespace:
+                        continue
+                    if record.value:
+                        found[customer_id, segment] = msgspec.json.decode(record.value, type=_Announced).crossing
+                    else:
+                        found.pop((customer_id, segment), None)
+                except msgspec.DecodeError:
+                    raise LogMismatch(
+                        f"topic {topic}, partition {shard}, offset {record.offset}: not what an emitter wrote; does "
+                        "another program write there? Give this installation another --namespace and topics of its own"
+                    ) from None
+        return found
