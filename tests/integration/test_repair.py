@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -70,11 +70,12 @@ def catch_up(cli: Any) -> str:
     return said + str(cli("emitter", "--until-caught-up", timeout_s=300).stdout)
 
 
-def assert_all_is_right(kafka: str, redis_url: str, namespace: str, changes_topic: str) -> None:
-    """Everything is as the oracle says, changes of customers whom a repair announced aside: these are held to laws.
+def assert_all_is_right(kafka: str, redis_url: str, namespace: str, changes_topic: str) -> set[str]:
+    """Everything is as the oracle says, changes of customers whom a repair settled aside: these are held to laws.
 
     What had fallen due by the clock that was announced last happens before a repair compares, so crossings that had not
-    been announced one by one may come out as one, with the cause `repair`.
+    been announced one by one come out as one, with the cause `repair`, or as none where they took a customer there and
+    back. How many depends on how far a busy machine was behind with what was due. Gives those customers.
     """
     arrivals = asyncio.run(read_arrivals(kafka, ["purchases"]))
     announced = asyncio.run(read_changes(kafka, changes_topic))
@@ -86,7 +87,6 @@ def assert_all_is_right(kafka: str, redis_url: str, namespace: str, changes_topi
     told = [(record, json.loads(record.value)["data"]) for record in announced]
     repaired = {data["customer_id"] for _, data in told if data["cause"] == "repair"}
     print(len(repaired), "customers were announced by a repair")
-    assert len(repaired) < len(stored.profiles) / 10
     by_pair: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for _, data in told:
         by_pair[data["customer_id"], data["segment"]].append(data)
@@ -95,15 +95,21 @@ def assert_all_is_right(kafka: str, redis_url: str, namespace: str, changes_topi
         held = json.loads(stored.profiles[customer].fields["_segments"]).get(segment)
         assert (held is not None) == bool(len(changes) % 2)
         assert held is None or held["crossing"] == len(changes)
+    for customer, outcome_of in expected.customers() if repaired else ():
+        counts = Counter(crossing.segment for crossing in outcome_of.changes)
+        if any(len(by_pair[customer, name]) < counts[name] for name in counts):
+            repaired.add(customer)
     for outcome in expected.outcomes.values():
         for customer in repaired & outcome.customers.keys():
             del outcome.customers[customer]
+    assert any(outcome.customers for outcome in expected.outcomes.values()), "some are left to compare"
     others = replace(
         stored,
         profiles={c: p for c, p in stored.profiles.items() if c not in repaired},
         members={s: {c: at for c, at in m.items() if c not in repaired} for s, m in stored.members.items()},
     )
     compare(expected, others, [record for record, data in told if data["customer_id"] not in repaired], namespace)
+    return repaired
 
 
 def assert_told_once_and_in_turn(changes: list[dict[str, Any]]) -> None:
@@ -127,7 +133,7 @@ def test_while_nobody_works_redis_loses_what_was_announced(
     feed(servers.kafka, events[4_000:])
     said = catch_up(cli)
     assert said.count("repairing the shard from the log") == said.count("repaired; 0 differences") == SHARDS, said
-    assert_all_is_right(servers.kafka, server.url, namespace, topic_name("segment-changes"))
+    assert not assert_all_is_right(servers.kafka, server.url, namespace, topic_name("segment-changes"))
     assert "repair" not in catch_up(cli)
 
 
