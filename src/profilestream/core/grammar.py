@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
@@ -19,6 +18,7 @@ from profilestream.core.events import COMMON, FACTS, EventType, Field
 from profilestream.core.expressions import DAY_MS, Kind, Node
 from profilestream.core.functions import FUNCTIONS
 from profilestream.core.problems import ExpressionError, TooLarge, fail, short, suggestion
+from profilestream.core.syntax import read_text
 from profilestream.core.vocabulary import (
     DEPTH_MAX,
     INTEGER_BITS_MAX,
@@ -26,7 +26,6 @@ from profilestream.core.vocabulary import (
     NODES_MAX,
     NUMERIC,
     SCALES,
-    TEXT_CHARACTERS_MAX,
     USAGE,
     A,
     arithmetic_hint,
@@ -36,12 +35,6 @@ from profilestream.core.vocabulary import (
 
 _ARITHMETIC: Final = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _COMPARE: Final = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-
-_FOREIGN: Final = {
-    re.compile(r"&&|\|\||!(?!=)"): "write `and`, `or`, `not` for `&&`, `||`, `!`",
-    re.compile(r"(?<![=!<>])=(?!=)"): "`=` gives a value, `==` compares",
-}
-"""What other languages write, with what is written here; looked for only in a text that cannot be read."""
 
 T = TypeVar("T")
 
@@ -93,25 +86,8 @@ class Grammar:
     # Texts and trees
 
     def _read(self, text: str, read: Callable[[ast.expr], T]) -> T:
-        if len(text) > TEXT_CHARACTERS_MAX:
-            raise ExpressionError(f"longer than {TEXT_CHARACTERS_MAX:,} characters; use traits for its parts")
         self._depth = self._nodes = 0
-        try:
-            return read(ast.parse(text.strip(), mode="eval").body)
-        except ExpressionError as error:
-            first, *others = [_placed(text, e.message, e.line, _characters(text, e.line, e.column)) for e in error.all]
-            first.others = tuple(others)
-            raise first from None
-        except SyntaxError as error:
-            line, column = (error.lineno or 1) - 1, (error.offset or 1) - 1
-            what = next((hint for form, hint in _FOREIGN.items() if form.search(text)), error.msg)
-            if "\n" in text.strip() and _is_expression(f"(\n{text}\n)"):
-                what = "on several lines it stands in brackets, ( before the first and ) after the last"
-            raise _placed(text, f"not an expression: {what}", line, max(column, 0)) from None
-        except (RecursionError, MemoryError):
-            raise ExpressionError("nested too deeply; use traits for its parts") from None
-        except (ValueError, UnicodeError):
-            raise ExpressionError("not an expression: it has a character or a number that cannot be read") from None
+        return read_text(text, read)
 
     def _trait(self, tree: ast.expr) -> Node:
         node = self._node(tree)
@@ -426,26 +402,3 @@ class Grammar:
         if length != int(length):
             fail(tree, "a duration is a whole number of milliseconds")
         return x.Literal(int(length), "duration")
-
-
-def _characters(text: str, line: int, column_bytes: int) -> int:
-    """The column of a parsed node in characters; `ast` counts bytes of UTF-8."""
-    lines = text.strip().split("\n")
-    start = lines[line].encode()[:column_bytes] if line < len(lines) else b""
-    return len(start.decode(errors="ignore"))
-
-
-def _is_expression(text: str) -> bool:
-    try:
-        ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
-
-
-def _placed(text: str, message: str, line: int, column: int) -> ExpressionError:
-    """An error whose place counts the blanks before the expression too."""
-    blank = text[: len(text) - len(text.lstrip())]
-    if line == 0:
-        column += len(blank) - (blank.rfind("\n") + 1)
-    return ExpressionError(message, line + blank.count("\n"), column)
