@@ -39,6 +39,7 @@ from profilestream.operations.initialise import initialise
 from profilestream.store.keys import Keys, shard_of
 from profilestream.stream.generations import FIRST
 from profilestream.stream.producers import ForwardingProducer
+from profilestream.stream.topic_layout import event_topics
 from profilestream.stream.topics import Admin
 from profilestream.wire.definitions import parse_definitions
 
@@ -123,7 +124,7 @@ async def _prepare(settings: Settings, text: str, given: argparse.Namespace) -> 
         if (await admin.describe([TOPIC]))[TOPIC] is not None:
             sys.exit(f"Kafka at {settings.kafka} has a topic `{TOPIC}` already; the benchmark needs one of its own")
     definitions = parse_definitions(text)
-    await initialise(settings, text, definitions.fingerprint, definitions.types, given.shards, _tell)
+    await initialise(settings, text, definitions.fingerprint, event_topics(definitions), given.shards, _tell)
     spend = 0
     async with ForwardingProducer(settings.kafka, _tell) as producer:
         for purchase in purchases(given.events, given.customers, given.uniform, given.seed):
