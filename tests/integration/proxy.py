@@ -72,6 +72,7 @@ class Proxy:
         """Ends it, and what goes through it."""
         self.release()
         self.go_away()
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
@@ -94,6 +95,13 @@ class Proxy:
             self._server = None
         for writer in list(self._open):
             writer.transport.abort()
+
+    async def _end(self) -> None:
+        """Ends what still serves: a task left pending is complained of in whichever test collects it."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -71,6 +71,8 @@ async def test_ready_waits_until_there_is_room(server: RedisProcess) -> None:
 async def test_a_killed_server_fails_all_that_is_pending_and_names_the_address(
     server: RedisProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
+    gc.collect()
+    caplog.clear()  # what other tests have left
     pipeline = await open_pipeline(server.url)
     futures = [pipeline.send("BLPOP", "never", 0), *(pipeline.send("PING") for _ in range(5))]
     await asyncio.sleep(0.05)
