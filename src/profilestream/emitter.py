@@ -30,6 +30,7 @@ from profilestream.store.metadata import read_generation, read_live
 from profilestream.store.outbox import Outbox
 from profilestream.stream.announcer import emitter_group
 from profilestream.stream.crew import RELAY_STOP_S_MAX, Crew, Live
+from profilestream.stream.endings import end_tasks
 from profilestream.stream.relay import RelayEvents, ShardRelay
 from profilestream.stream.reports import Outages, StatusLine, named
 from profilestream.stream.topics import Admin
@@ -118,10 +119,7 @@ class Emitter:
             return await self._supervise(crew, live, poll, until_caught_up)
         finally:
             await crew.close()
-            for task in (poll, watch):
-                if task is not None:
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
+            await end_tasks(*(task for task in (poll, watch) if task is not None))
             await _within(_CONSUMER_STOP_S_MAX, consumer.stop())
 
     async def _supervise(self, crew: Crew, live: Live, poll: asyncio.Task[None], until_caught_up: bool) -> bool:

@@ -25,6 +25,7 @@ from profilestream.store.shard_store import ShardStore
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.announcer import Fenced
 from profilestream.stream.counters import Counters
+from profilestream.stream.endings import end_tasks
 from profilestream.stream.outward import Outward
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.reports import Troubles, named
@@ -104,8 +105,7 @@ class Shard:
             if self._updater is not None:
                 self._updater.stop()
                 await asyncio.wait({self._task}, timeout=DRAIN_S_MAX)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
         self._updater = None
         self._tools.troubles.leave(self.number)
 
@@ -185,8 +185,7 @@ class Shard:
                 await asyncio.shield(self._work)
             except asyncio.CancelledError:
                 if not self._work.cancelled():
-                    self._work.cancel()
-                    await asyncio.gather(self._work, return_exceptions=True)
+                    await end_tasks(self._work)
                     raise
                 raise Conflict from None
         finally:

@@ -24,6 +24,7 @@ from profilestream.shard import Shard, Tools
 from profilestream.store.keys import Keys
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.counters import Counters
+from profilestream.stream.endings import end_tasks
 from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.host import host
 from profilestream.stream.live import reassert, take_up
@@ -91,8 +92,7 @@ class Worker:
         asked.cancel()
         if not work.done() and not self._supervising:
             # Still waiting for a server, perhaps: there is nothing to hand over.
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await end_tasks(work)
             return
         await work
 

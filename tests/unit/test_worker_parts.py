@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -116,6 +117,31 @@ async def test_a_shard_that_begins_anew_while_it_is_stopped_still_stops() -> Non
     async with asyncio.timeout(5):
         await shard.stop()
     assert begun == 1
+
+
+async def test_a_shard_stops_though_a_client_library_takes_in_its_cancellation() -> None:
+    shard = Shard(0, [], SimpleNamespace(head="h"), Noting(), SimpleNamespace(), False)  # type: ignore[arg-type]
+    ended = False
+
+    async def work() -> None:
+        nonlocal ended
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended = True
+
+    async def revive() -> None:
+        return None
+
+    shard._tools = tools(revive_producer=revive, report=lambda line: None)
+    shard._work_from_head = work  # type: ignore[method-assign]
+    shard.start()
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        await shard.stop()
+    assert ended
 
 
 def test_an_inbox_trims_what_is_below_its_position_and_refuses_what_lies_beyond() -> None:

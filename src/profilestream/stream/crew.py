@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from profilestream.stream.endings import end_tasks
 from profilestream.stream.relay import ShardRelay
 
 RELAY_STOP_S_MAX = 5.0
@@ -80,10 +81,7 @@ class Crew:
             relay.stop()
         tasks = {task for _, task in ending}
         _, late = await asyncio.wait(tasks, timeout=RELAY_STOP_S_MAX)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        await end_tasks(*late)
         for task in tasks:
             if not task.cancelled() and task.exception() is not None:
                 self._failure = task.exception()
