@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from tests.property.shard import DAY, T0, Shard, definitions_text, engine_of
 
-from profilestream.core.explanation import Condition, at_clock, explain_segment, explain_segments, leaves
+from profilestream.core.conditions import Condition
+from profilestream.core.explanation import at_clock, explain_segment, explain_segments
+from profilestream.core.leaves import leaves
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.states import encode_state
 

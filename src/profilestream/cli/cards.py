@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.text import Text
 
 from profilestream.cli import people
+from profilestream.core.conditions import Condition
 from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions, Segment, kind_of_trait
-from profilestream.core.explanation import Condition, Explanation
+from profilestream.core.explanation import Explanation
 from profilestream.wire.times import parse_time
 
 if TYPE_CHECKING:  # `try` shows cards too, and is to start without a client of Redis or Kafka

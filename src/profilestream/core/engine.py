@@ -93,7 +93,7 @@ class Engine:
         self.handlers: Mapping[str, Handler] = {
             name: self._handler(name, CLOCK << (n + 1)) for n, name in enumerate(definitions.types)
         }
-        windowed = {s.index for s in self.slots.all if s.window is not None}
+        self._windowed = windowed = {s.index for s in self.slots.all if s.window is not None}
         self._probe_clock = self.index.probe(lambda g: g.kind == "time" or self._reads(g.node, windowed))
         self._probe_all = self.index.probe(lambda g: True)
         self._read_all: Read | None = None
@@ -238,7 +238,16 @@ class Engine:
 
     def read(self, nodes: tuple[x.Node, ...], profile: Profile, now: int, shown: bool = False) -> tuple[Any, ...]:
         """The values of expressions at a clock."""
-        return compile_read(nodes, self.slots, self._local, shown)(profile.slots, now)
+        return self.reader(nodes, shown)(profile, now)
+
+    def reader(self, nodes: tuple[x.Node, ...], shown: bool = False) -> Callable[[Profile, int], tuple[Any, ...]]:
+        """A function that reads the values of expressions off a profile at a clock, many times."""
+        read = compile_read(nodes, self.slots, self._local, shown)
+        return lambda profile, now: read(profile.slots, now)
+
+    def moves(self, node: x.Node) -> bool:
+        """Whether time alone may change the value of an expression."""
+        return x.uses_clock(node) or self._reads(node, self._windowed)
 
     def evaluate(self, profile: Profile, now: int) -> list[str]:
         """The segments that the profile belongs in at a clock, by looking at every one of them."""
