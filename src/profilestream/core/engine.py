@@ -15,7 +15,7 @@ from profilestream.core import expressions as x
 from profilestream.core import words
 from profilestream.core.aggregates import KEYS_MAX, ByKey, Top
 from profilestream.core.definitions import Definitions, Trait
-from profilestream.core.index import Index
+from profilestream.core.index import Index, Probe
 from profilestream.core.profile import Profile
 from profilestream.core.readout import Difference, Read, compile_difference, compile_read
 from profilestream.core.rows import Fold, compile_fold
@@ -48,20 +48,19 @@ class Handler(NamedTuple):
     name: str
     bit: int
     fold: Fold
-    probe: Callable[[list[Any], list[Any], list[int], int, set[int]], None]
+    probe: Probe
     salt: bytes
 
 
 @dataclass(slots=True)
 class _Judge:
-    """One segment's compiled conditions and the values that its changes carry."""
+    """One segment: its conditions, and the traits whose values its changes carry; `holds` is for `evaluate` alone."""
 
     name: str
     enter: x.Node
     leave: x.Node | None
     named: tuple[str, ...]
     holds: Read | None = None
-    values: Read | None = None
 
 
 def _hash_of(event: Any, handler: Handler) -> bytes:
@@ -94,9 +93,10 @@ class Engine:
             name: self._handler(name, CLOCK << (n + 1)) for n, name in enumerate(definitions.types)
         }
         self._windowed = windowed = {s.index for s in self.slots.all if s.window is not None}
-        self._probe_clock = self.index.probe(lambda g: g.kind == "time" or self._reads(g.node, windowed))
-        self._probe_all = self.index.probe(lambda g: True)
+        self._probe_clock = self.index.probe(lambda types, clock: clock)
+        self._probe_all = self.index.probe(lambda types, clock: True)
         self._read_all: Read | None = None
+        self._read_named: dict[tuple[str, ...], Read] = {}
         self._bits = self._trait_bits(windowed)
         self._bounded = {s.index for s in self.slots.all if isinstance(s.aggregate, Top | ByKey)}
         self._new_positions, self._new_suspects = self._beginning()
@@ -115,7 +115,7 @@ class Engine:
         """Completes a profile of which the stored part is there: places it in the index at its own clock."""
         profile.positions = self.index.nowhere()
         profile.flips = [NEVER] * self.index.flips
-        self._probe_all(profile.slots, profile.positions, profile.flips, profile.as_of, set())
+        self._probe_all(profile.slots, profile.positions, profile.flips, profile.as_of, None, True)
         profile.window_due = self.slots.next_due(profile)
         self._set_due(profile)
         profile.changed = -1
@@ -151,8 +151,11 @@ class Engine:
         profile.as_of = clock
         profile.changed |= handler.bit
         # The first event places the profile: what depends on time alone has had no instant set yet.
-        probe = handler.probe if profile.revision > 1 else self._probe_all
-        probe(slots, profile.positions, profile.flips, clock, suspects)
+        first = profile.revision == 1
+        probe = self._probe_all if first else handler.probe
+        probe(slots, profile.positions, profile.flips, clock, suspects, first)
+        if self.index.touched:
+            self.index.forget()
         if suspects:
             self._settle(profile, suspects, clock, crossings, cause)
         self._set_due(profile)
@@ -169,7 +172,7 @@ class Engine:
             if profile.window_due <= now:
                 self.slots.advance(profile, now)
             suspects: set[int] = set()
-            self._probe_clock(profile.slots, profile.positions, profile.flips, now, suspects)
+            self._probe_clock(profile.slots, profile.positions, profile.flips, now, suspects, True)
             profile.as_of = now
             profile.changed |= CLOCK
             if suspects:
@@ -202,19 +205,24 @@ class Engine:
 
     def _settle(self, profile: Profile, suspects: set[int], now: int, crossings: list[Crossing], cause: Any) -> None:
         """Evaluates the segments that may have changed, in the file's order."""
-        slots, members = profile.slots, profile.members
+        places, members, holds = profile.positions, profile.members, self.index.holds
+        added = False
+        values: dict[tuple[str, ...], dict[str, Any]] = {}
         for number in sorted(suspects):
             judge = self._judges[number]
-            enter, leave = (judge.holds or self._judge(judge))(slots, now)
+            enter, leave = holds(number, places)
             membership = members.get(judge.name)
             inside = membership is not None and membership[0] % 2 == 1
             if inside == (enter and not leave if not inside else not leave):
                 continue
             count = membership[0] + 1 if membership is not None else 1
             members[judge.name] = [count, now]
-            if count == 1 and len(members) > 1:
-                profile.members = members = dict(sorted(members.items()))
-            crossings.append(Crossing(judge.name, count, now, self._values(judge, slots, now), cause))
+            added = added or count == 1
+            if judge.named not in values:
+                values[judge.named] = self._values(judge, profile.slots, now)
+            crossings.append(Crossing(judge.name, count, now, values[judge.named], cause))
+        if added and len(members) > 1:
+            profile.members = dict(sorted(members.items()))
 
     # What is read off a profile
 
@@ -247,7 +255,7 @@ class Engine:
 
     def moves(self, node: x.Node) -> bool:
         """Whether time alone may change the value of an expression."""
-        return x.uses_clock(node) or self._reads(node, self._windowed)
+        return x.uses_clock(node) or any(self.slots.by_node[a].index in self._windowed for a in x.aggregates(node))
 
     def evaluate(self, profile: Profile, now: int) -> list[str]:
         """The segments that the profile belongs in at a clock, by looking at every one of them."""
@@ -315,14 +323,9 @@ class Engine:
         return False
 
     def _handler(self, name: str, bit: int) -> Handler:
-        fed = {s.index for s in self.slots.all if name in s.node.stream.types}
-        probe = self.index.probe(lambda g: self._reads(g.node, fed))
-        return Handler(
-            name, bit, compile_fold(self.definitions.types[name], self.slots, self._local), probe, name.encode() + b"\0"
-        )
-
-    def _reads(self, node: x.Node, slots: set[int]) -> bool:
-        return any(self.slots.by_node[a].index in slots for a in x.aggregates(node))
+        fold = compile_fold(self.definitions.types[name], self.slots, self._local, self.index.touched)
+        probe = self.index.probe(lambda types, clock: name in types)
+        return Handler(name, bit, fold, probe, name.encode() + b"\0")
 
     def _trait_bits(self, windowed: set[int]) -> dict[str, int]:
         bits = {}
@@ -338,13 +341,16 @@ class Engine:
         """Where a profile with no event stands in the index, and the segments that hold for it even so."""
         profile = self.slots.new_profile("")
         positions = self.index.nowhere()
-        self._probe_all(profile.slots, positions, [NEVER] * self.index.flips, 0, set())
-        profile.positions = positions
-        suspects = {self._numbers[name] for name in self.evaluate(profile, 0)}
+        self._probe_all(profile.slots, positions, [NEVER] * self.index.flips, 0, None, True)
+        suspects = set()
+        for number in range(len(self._judges)):
+            enter, leave = self.index.holds(number, positions)
+            if enter and not leave:
+                suspects.add(number)
         return positions, suspects
 
     def _judge(self, judge: _Judge) -> Read:
-        """Compiles a segment when it is first looked at."""
+        """Compiles a segment's conditions as they stand."""
         leave = judge.leave if judge.leave is not None else x.Not(judge.enter)
         read = compile_read((judge.enter, leave), self.slots, self._local)
         if judge.leave is None:
@@ -354,7 +360,8 @@ class Engine:
         return judge.holds
 
     def _values(self, judge: _Judge, slots: list[Any], now: int) -> dict[str, Any]:
-        if judge.values is None:
+        read = self._read_named.get(judge.named)
+        if read is None:
             nodes = (self.definitions.by_trait[n].node for n in judge.named)
-            judge.values = compile_read(nodes, self.slots, self._local, shown=True)
-        return {n: v for n, v in zip(judge.named, judge.values(slots, now), strict=True) if v is not None}
+            read = self._read_named[judge.named] = compile_read(nodes, self.slots, self._local, shown=True)
+        return {n: v for n, v in zip(judge.named, read(slots, now), strict=True) if v is not None}

@@ -8,7 +8,7 @@ everywhere; logic has three values.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal as OneOf
 
@@ -215,6 +215,31 @@ def children(node: Node) -> tuple[Node, ...]:
             return tuple(term for _, term in node.terms)
         case _:
             return ()
+
+
+def substituted(node: Node, old: Node, new: Node) -> Node:
+    """The node with another one in the place of each `old` below it."""
+    if node == old:
+        return new
+    match node:
+        case Arithmetic() | Compare() | Sign():
+            left, right = substituted(node.left, old, new), substituted(node.right, old, new)
+            return replace(node, left=left, right=right)
+        case Contains():
+            item, container = substituted(node.item, old, new), substituted(node.container, old, new)
+            return replace(node, item=item, container=container)
+        case Logic():
+            return replace(node, items=tuple(substituted(item, old, new) for item in node.items))
+        case Not():
+            return replace(node, item=substituted(node.item, old, new))
+        case Call():
+            return replace(node, args=tuple(substituted(arg, old, new) for arg in node.args))
+        case Since() | Elapsed():
+            return replace(node, time=substituted(node.time, old, new))
+        case Instant():
+            return replace(node, terms=tuple((factor, substituted(term, old, new)) for factor, term in node.terms))
+        case _:
+            return node
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -62,6 +62,11 @@ class Top(Aggregate):
         return [_decode(key) for key, _ in best]
 
 
+def key_text(key: Any) -> str:
+    """A value as a key of a `by=` object."""
+    return key if type(key) is str else json_text(key)
+
+
 class ByKey(Aggregate):
     """Any aggregate for each value of a field. State: [{key: state}, how many did not fit]; item: (key, item).
 
@@ -81,7 +86,7 @@ class ByKey(Aggregate):
     def add(self, state: list[Any], item: tuple[Any, Any]) -> list[Any]:
         key, value = item
         if type(key) is not str:
-            key = json_text(key)
+            key = key_text(key)
         states = state[0]
         if key in states:
             states[key] = self.inner.add(states[key], value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from profilestream.core import aggregates as agg
 from profilestream.core import expressions as x
@@ -33,7 +33,55 @@ def profile_code(slots: Slots, local: Local) -> Code:
             return code.new(f"None if {place} is None else {place}[3]", True)
         return code.new(f"{code.object(aggregate.value)}({place})", node.nullable or isinstance(aggregate, agg.Sum))
 
-    return Code(leaf, local)
+    def item(code: Code, node: x.Call) -> Atom | None:
+        """One key of a map, without making all of it."""
+        of_map, key = node.args
+        if not isinstance(of_map, x.Aggregate) or not isinstance(key, x.Literal):
+            return None
+        slot = slots.by_node[of_map]
+        if not isinstance(slot.aggregate, agg.ByKey):
+            return None
+        states = code.new(f"s[{slot.index}][0]", False).source
+        value = _value_of(code, slot.aggregate.inner, f"{states}[{key.value!r}]")
+        return code.new(f"{value} if {key.value!r} in {states} else None", True)
+
+    return Code(leaf, local, item=item)
+
+
+def _value_of(code: Code, aggregate: agg.Aggregate, state: str) -> str:
+    if isinstance(aggregate, agg.Count) or (isinstance(aggregate, agg.Sum) and aggregate.integral):
+        return state
+    return f"{code.object(aggregate.value)}({state})"
+
+
+def part_of(item: x.Call) -> Node:
+    """What stands in an expression for one key's part of a map, whichever key it is."""
+    return x.Field("part", item.kind)
+
+
+PRESENT: Final[Node] = x.Field("present", "boolean")
+"""Stands for: the map has the key."""
+
+Part = Callable[[Any, list[Any], int], Any]
+"""(the key's part of the map's state or None, slots, clock) -> the value of an expression that looks at it."""
+
+
+def compile_part(template: Node, inner: agg.Aggregate, slots: Slots, local: Local) -> Part:
+    """An expression in which `part_of` or PRESENT stands, for the map's parts of one aggregate."""
+
+    def leaf(code: Code, node: Node) -> Atom:
+        if node == PRESENT:
+            return Atom("part is not None", False)
+        if not isinstance(node, x.Field):
+            return whole(code, node)
+        return code.new(f"{_value_of(code, inner, 'part')} if part is not None else None", True)
+
+    code = profile_code(slots, local)
+    whole = code.leaf
+    code.leaf = leaf
+    atom = code.atom(template)
+    code.line(f"return {atom.source}")
+    return code.function("part", "part, s, now")
 
 
 def compile_read(nodes: Iterable[Node], slots: Slots, local: Local, shown: bool = False) -> Read:

@@ -11,6 +11,7 @@ from profilestream.core import times, words
 from profilestream.core.codegen import Atom, Code
 from profilestream.core.events import EventType, Field
 from profilestream.core.expressions import Node
+from profilestream.core.maps import key_text
 from profilestream.core.profile import Profile
 from profilestream.core.slots import Slot, Slots, window_adder
 
@@ -20,21 +21,24 @@ Fold = Callable[[Profile, list[Any], Any, int], None]
 Local = Mapping[str, Callable[[Any], Any]]
 
 
-def compile_fold(event_type: EventType, slots: Slots, local: Local) -> Fold:
-    """The fold of one event type; the streams' conditions are evaluated once each."""
+def compile_fold(event_type: EventType, slots: Slots, local: Local, touched: Mapping[int, set[str]]) -> Fold:
+    """The fold of one event type; the streams' conditions are evaluated once each.
+
+    In `touched`, by slot, each key of a map that is fed is noted.
+    """
     concerned = [s for s in slots.all if event_type.name in s.node.stream.types]
     code = Code(_event_leaf(event_type), local)
     if concerned:
         code.line("at = e.occurred_at")
     for condition, group in _by_condition([s for s in concerned if not s.node.stream.items]):
-        _rows(code, condition, group, "0")
+        _rows(code, condition, group, "0", touched)
     items = [s for s in concerned if s.node.stream.items]
     if items:
         with code.block("for row, r in enumerate(e.items or ()):"):
-            code._leaf = _item_leaf(event_type)
+            code.leaf = _item_leaf(event_type)
             code._memo = {}  # a field of the event and one of the item may have the same name
             for condition, group in _by_condition(items):
-                _rows(code, condition, group, "row")
+                _rows(code, condition, group, "row", touched)
     return code.function(f"fold_{event_type.name}", "p, s, e, now")
 
 
@@ -45,18 +49,18 @@ def _by_condition(slots: list[Slot]) -> list[tuple[Node | None, list[Slot]]]:
     return list(groups.items())
 
 
-def _rows(code: Code, condition: Node | None, slots: list[Slot], row: str) -> None:
+def _rows(code: Code, condition: Node | None, slots: list[Slot], row: str, touched: Mapping[int, set[str]]) -> None:
     if condition is None:
         for slot in slots:
-            _add(code, slot, row)
+            _add(code, slot, row, touched)
         return
     holds = code.atom(condition)
     with code.block(f"if {holds.source} is True:" if holds.nullable else f"if {holds.source}:"):
         for slot in slots:
-            _add(code, slot, row)
+            _add(code, slot, row, touched)
 
 
-def _add(code: Code, slot: Slot, row: str) -> None:
+def _add(code: Code, slot: Slot, row: str, touched: Mapping[int, set[str]]) -> None:
     """One slot's share: its item computed, skipped where absent, and added."""
     node = slot.node
     needed = []
@@ -82,17 +86,22 @@ def _add(code: Code, slot: Slot, row: str) -> None:
         item = f"{code.object(words.plain)}({item})"
     if slot.aggregate.ordered or (node.by is not None and _inner(slot).ordered):
         item = f"[at, e.event_id, {row}, {item}]"
+    text = ""
     if node.by is not None:
         key = code.atom(node.by)
         if key.nullable:
             needed.append(key)
         text = f"{code.object(times.time_text)}({key.source})" if node.by.kind == "time" else key.source
         item = f"({text}, {item})"
-    if not needed:
+    with code.block("if " + " and ".join(f"{n.source} is not None" for n in needed) + ":" if needed else "if True:"):
         _put(code, slot, item)
-        return
-    with code.block("if " + " and ".join(f"{n.source} is not None" for n in needed) + ":"):
-        _put(code, slot, item)
+        if slot.index in touched:
+            add = touched[slot.index].add
+            code.line(f"{code.object(add)}({text if _is_text(node.by) else f'{code.object(key_text)}({text})'})")
+
+
+def _is_text(by: Node | None) -> bool:
+    return by is not None and by.kind in ("string", "time")
 
 
 def _is_decimal(value: Node) -> bool:
