@@ -41,6 +41,7 @@ class Forwarder:
         self._consumer: Any = None
         self._partitions: list[TP] = []
         self._full: set[TP] = set()
+        self._is_seeking = False
 
     def begin(self, partitions: Iterable[TP], consumer: Any) -> None:
         """Takes over partitions, each from its committed offset or its beginning on."""
@@ -54,7 +55,8 @@ class Forwarder:
         """The log has nothing where a partition was to be read on: looks at all positions again."""
         if tp in self.failures:
             self._pause(tp)
-        elif self._task is not None:
+        elif self._task is not None and not self._is_seeking:
+            # While it looks already, every fetch says so again: beginning anew each time would never come to an end.
             past, failures = self._past, self.failures
             self.begin(self._partitions, self._consumer)
             self._past, self.failures = past, failures
@@ -99,8 +101,10 @@ class Forwarder:
         tools = self._tools
         while True:
             try:
+                self._is_seeking = True
                 await tools.revive_producer()
                 await self._seek()
+                self._is_seeking = False
                 while True:
                     await self._forward(await self._next())
             except asyncio.CancelledError:
