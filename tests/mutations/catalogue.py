@@ -149,7 +149,7 @@ MUTATIONS: Final = (
         "After a repair crossings are numbered as the fold counts them, not on from what was announced.",
         (
             Edit(
-                "core/engine.py",
+                "core/memberships.py",
                 "            members[name] = [told + 1, clock]\n",
                 "            told = number - 1\n            members[name] = [told + 1, clock]\n",
             ),

@@ -93,7 +93,9 @@ def show_explanation(out: Console, customer_id: str, definitions: Definitions, e
                 _distance(condition),
             )
     people.show(out, rows)
-    out.print(f"\n{_time_alone(explanation, zone)}")
+    out.print()
+    for line in (*_waits(explanation, zone), _time_alone(explanation, zone)):
+        out.print(line)
     out.print(Text(f"at the shard's clock, {people.moment(explanation.at, zone)}", style="dim"))
 
 
@@ -127,7 +129,9 @@ def show_all(
 
 
 def why(explanation: Explanation, segment: Segment, zone: ZoneInfo) -> str:
-    """One line: the conditions that decide, with their values."""
+    """One line: the conditions that decide, with their values, or what the crossing waits for."""
+    if waits := _waits(explanation, zone):
+        return waits[0]
     if explanation.member and explanation.enters and not explanation.leaves:
         return f"enter holds: {_reasons(explanation.enter, True, zone)}"
     if explanation.member:
@@ -185,6 +189,22 @@ def _distance(condition: Condition) -> str:
         return f"{people.duration(size)} {'later' if condition.distance > 0 else 'earlier'}"
     shown = people.duration(size) if condition.kind == "duration" else people.number(size)
     return f"{shown} {'above' if condition.distance > 0 else 'below'}"
+
+
+def _waits(explanation: Explanation, zone: ZoneInfo) -> list[str]:
+    """What holds the next crossing back: the sample, a dwell that is not over, a cooldown."""
+    found = []
+    if explanation.sampled is False and not explanation.member:
+        assert explanation.pacing is not None
+        found.append(f"is not in the sample, which is {explanation.pacing.sample} of all customers")
+    if explanation.held_since is not None and explanation.crosses_at is not None:
+        condition, will = ("leaving", "leaves") if explanation.member else ("entering", "enters")
+        since = f"{people.moment(explanation.held_since, zone)}"
+        at = people.moment(explanation.crosses_at, zone)
+        found.append(f"the condition for {condition} holds since {since}; {will} at {at} if it holds on")
+    if explanation.cools_until is not None:
+        found.append(f"cannot enter again before {people.moment(explanation.cools_until, zone)}: cooldown")
+    return found
 
 
 def _time_alone(explanation: Explanation, zone: ZoneInfo) -> str:

@@ -86,7 +86,7 @@ class Code:
         match node:
             case x.Literal():
                 return self._literal(node)
-            case x.Field() | x.Fact() | x.Aggregate():
+            case x.Field() | x.Fact() | x.Aggregate() | x.InSegment():
                 return self.leaf(self, node)
             case x.Arithmetic():
                 return self._arithmetic(node)

@@ -7,7 +7,6 @@ through the segment index; `evaluate` looks at every segment and is what the ind
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +15,8 @@ from profilestream.core import words
 from profilestream.core.aggregates import KEYS_MAX, ByKey, Top
 from profilestream.core.definitions import Definitions, Trait
 from profilestream.core.index import Index, Probe
+from profilestream.core.memberships import Crossing as Crossing
+from profilestream.core.memberships import Memberships
 from profilestream.core.profile import Profile
 from profilestream.core.readout import Difference, Read, compile_difference, compile_read
 from profilestream.core.rows import Fold, compile_fold
@@ -32,16 +33,6 @@ CLOCK: Final = 1
 """The bit of a profile's `changed` for what time alone has changed; each event type has a bit of its own above."""
 
 
-class Crossing(NamedTuple):
-    """One customer's entering (`crossing` odd) or leaving of a segment; `at` is the clock in ms, `event` the cause."""
-
-    segment: str
-    crossing: int
-    at: int
-    values: dict[str, Any]
-    event: Any
-
-
 class Handler(NamedTuple):
     """What the engine does with an event of one type."""
 
@@ -50,17 +41,6 @@ class Handler(NamedTuple):
     fold: Fold
     probe: Probe
     salt: bytes
-
-
-@dataclass(slots=True)
-class _Judge:
-    """One segment: its conditions, and the traits whose values its changes carry; `holds` is for `evaluate` alone."""
-
-    name: str
-    enter: x.Node
-    leave: x.Node | None
-    named: tuple[str, ...]
-    holds: Read | None = None
 
 
 def _hash_of(event: Any, handler: Handler) -> bytes:
@@ -87,8 +67,7 @@ class Engine:
             nodes += [segment.enter] if segment.exit is None else [segment.enter, segment.exit]
         self.slots = Slots((a for node in nodes for a in x.aggregates(node)), keys_max)
         self.index = Index(((s.enter, s.exit) for s in definitions.segments), self.slots, self._local)
-        self._judges = [_Judge(s.name, s.enter, s.exit, s.named_traits) for s in definitions.segments]
-        self._numbers = {s.name: n for n, s in enumerate(definitions.segments)}
+        self._memberships = Memberships(definitions, self.slots, self._local, self.index)
         self.handlers: Mapping[str, Handler] = {
             name: self._handler(name, CLOCK << (n + 1)) for n, name in enumerate(definitions.types)
         }
@@ -96,7 +75,6 @@ class Engine:
         self._probe_clock = self.index.probe(lambda types, clock: clock)
         self._probe_all = self.index.probe(lambda types, clock: True)
         self._read_all: Read | None = None
-        self._read_named: dict[tuple[str, ...], Read] = {}
         self._bits = self._trait_bits(windowed)
         self._bounded = {s.index for s in self.slots.all if isinstance(s.aggregate, Top | ByKey)}
         self._new_positions, self._new_suspects = self._beginning()
@@ -116,6 +94,7 @@ class Engine:
         profile.positions = self.index.nowhere()
         profile.flips = [NEVER] * self.index.flips
         self._probe_all(profile.slots, profile.positions, profile.flips, profile.as_of, None, True)
+        self._memberships.place(profile)
         profile.window_due = self.slots.next_due(profile)
         self._set_due(profile)
         profile.changed = -1
@@ -157,7 +136,7 @@ class Engine:
         if self.index.touched:
             self.index.forget()
         if suspects:
-            self._settle(profile, suspects, clock, crossings, cause)
+            self._memberships.settle(profile, suspects, clock, crossings, cause)
         self._set_due(profile)
         return True
 
@@ -173,10 +152,12 @@ class Engine:
                 self.slots.advance(profile, now)
             suspects: set[int] = set()
             self._probe_clock(profile.slots, profile.positions, profile.flips, now, suspects, True)
+            if profile.held_due <= now:
+                suspects.update(self._memberships.over(profile, now))
             profile.as_of = now
             profile.changed |= CLOCK
             if suspects:
-                self._settle(profile, suspects, now, crossings, None)
+                self._memberships.settle(profile, suspects, now, crossings, None)
             self._set_due(profile)
 
     def reconcile(self, profile: Profile, announced: Mapping[str, int], clock: int) -> list[Crossing] | None:
@@ -186,43 +167,10 @@ class Engine:
         announced takes that number; any other is a crossing that subscribers have yet to hear of, numbered one more,
         now: for them times must not go back, whenever it came about in this history.
         """
-        members, crossings, renumbered = profile.members, [], False
-        for name in sorted(announced.keys() & self._numbers.keys(), key=self._numbers.__getitem__):
-            told = announced[name]
-            number, since = members.get(name, (0, clock))
-            if number % 2 == told % 2:
-                if number != told:
-                    renumbered = True
-                    members[name] = [told, since]
-                continue
-            members[name] = [told + 1, clock]
-            judge = self._judges[self._numbers[name]]
-            crossings.append(Crossing(name, told + 1, clock, self._values(judge, profile.slots, clock), None))
-        if not crossings and not renumbered:
-            return None
-        profile.members = {name: members[name] for name in sorted(members) if members[name][0]}
+        crossings = self._memberships.reconcile(profile, announced, clock)
+        if crossings is not None:
+            self._set_due(profile)
         return crossings
-
-    def _settle(self, profile: Profile, suspects: set[int], now: int, crossings: list[Crossing], cause: Any) -> None:
-        """Evaluates the segments that may have changed, in the file's order."""
-        places, members, holds = profile.positions, profile.members, self.index.holds
-        added = False
-        values: dict[tuple[str, ...], dict[str, Any]] = {}
-        for number in sorted(suspects):
-            judge = self._judges[number]
-            enter, leave = holds(number, places)
-            membership = members.get(judge.name)
-            inside = membership is not None and membership[0] % 2 == 1
-            if inside == (enter and not leave if not inside else not leave):
-                continue
-            count = membership[0] + 1 if membership is not None else 1
-            members[judge.name] = [count, now]
-            added = added or count == 1
-            if judge.named not in values:
-                values[judge.named] = self._values(judge, profile.slots, now)
-            crossings.append(Crossing(judge.name, count, now, values[judge.named], cause))
-        if added and len(members) > 1:
-            profile.members = dict(sorted(members.items()))
 
     # What is read off a profile
 
@@ -241,7 +189,7 @@ class Engine:
         if self._read_all is None:
             nodes = [t.node for t in self.definitions.traits]
             self._read_all = compile_read(nodes, self.slots, self._local, shown=True)
-        shown = self._read_all(profile.slots, profile.as_of)
+        shown = self._read_all(profile.slots, profile.as_of, profile.members)
         return {t.name: v for t, v in zip(self.definitions.traits, shown, strict=True) if v is not None}
 
     def read(self, nodes: tuple[x.Node, ...], profile: Profile, now: int, shown: bool = False) -> tuple[Any, ...]:
@@ -251,21 +199,22 @@ class Engine:
     def reader(self, nodes: tuple[x.Node, ...], shown: bool = False) -> Callable[[Profile, int], tuple[Any, ...]]:
         """A function that reads the values of expressions off a profile at a clock, many times."""
         read = compile_read(nodes, self.slots, self._local, shown)
-        return lambda profile, now: read(profile.slots, now)
+        return lambda profile, now: read(profile.slots, now, profile.members)
 
     def moves(self, node: x.Node) -> bool:
         """Whether time alone may change the value of an expression."""
-        return x.uses_clock(node) or any(self.slots.by_node[a].index in self._windowed for a in x.aggregates(node))
+        return (
+            x.uses_clock(node)
+            or any(x.segments(node))
+            or any(self.slots.by_node[a].index in self._windowed for a in x.aggregates(node))
+        )
 
     def evaluate(self, profile: Profile, now: int) -> list[str]:
-        """The segments that the profile belongs in at a clock, by looking at every one of them."""
-        found = []
-        for judge in self._judges:
-            enter, leave = (judge.holds or self._judge(judge))(profile.slots, now)
-            inside = profile.members.get(judge.name, [0])[0] % 2 == 1
-            if (inside and not leave) or (not inside and enter and not leave):
-                found.append(judge.name)
-        return found
+        """The segments that the profile belongs in at a clock, by looking at every one of them.
+
+        What `held` says is taken as true: since when a condition holds cannot be seen from the present alone.
+        """
+        return self._memberships.evaluate(profile, now)
 
     def missed(self, profile: Profile) -> dict[str, int]:
         """For each trait whose bounded map was full: how many values did not fit."""
@@ -282,7 +231,7 @@ class Engine:
     # Inside
 
     def _set_due(self, profile: Profile) -> None:
-        due = profile.window_due
+        due = min(profile.window_due, profile.held_due)
         for flip in profile.flips:
             if flip < due:
                 due = flip
@@ -342,26 +291,4 @@ class Engine:
         profile = self.slots.new_profile("")
         positions = self.index.nowhere()
         self._probe_all(profile.slots, positions, [NEVER] * self.index.flips, 0, None, True)
-        suspects = set()
-        for number in range(len(self._judges)):
-            enter, leave = self.index.holds(number, positions)
-            if enter and not leave:
-                suspects.add(number)
-        return positions, suspects
-
-    def _judge(self, judge: _Judge) -> Read:
-        """Compiles a segment's conditions as they stand."""
-        leave = judge.leave if judge.leave is not None else x.Not(judge.enter)
-        read = compile_read((judge.enter, leave), self.slots, self._local)
-        if judge.leave is None:
-            judge.holds = lambda slots, now: ((e := read(slots, now)[0] is True), not e)
-        else:
-            judge.holds = lambda slots, now: tuple(v is True for v in read(slots, now))
-        return judge.holds
-
-    def _values(self, judge: _Judge, slots: list[Any], now: int) -> dict[str, Any]:
-        read = self._read_named.get(judge.named)
-        if read is None:
-            nodes = (self.definitions.by_trait[n].node for n in judge.named)
-            read = self._read_named[judge.named] = compile_read(nodes, self.slots, self._local, shown=True)
-        return {n: v for n, v in zip(judge.named, read(slots, now), strict=True) if v is not None}
+        return positions, self._memberships.of_nobody(positions)

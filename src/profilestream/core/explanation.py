@@ -17,6 +17,7 @@ from profilestream.core.engine import Engine
 from profilestream.core.expressions import Node
 from profilestream.core.leaves import Leaf, Tree, take_apart
 from profilestream.core.outlook import STEPS_MAX, Outlook, look_ahead
+from profilestream.core.pacing import Pacing, is_sampled
 from profilestream.core.profile import Profile
 from profilestream.core.ways import Way, nearest_way
 
@@ -37,6 +38,11 @@ class Explanation:
     was ended at that instant by its limit. `because` are the conditions that time will have turned by then (none where
     something else does it). The conditions that `decide` are the nearest way to another answer, for a member out, for
     others in; `one_of_several`: other ways are as good, or longer.
+
+    With `pacing`: `held_since` (ms) is since when the condition of the next crossing (entering, or for a member
+    leaving) holds, where the crossing waits for its dwell or for the end of a cooldown; `crosses_at` (ms) is when it
+    then comes, if the condition holds on. Before `cools_until` (ms; None: no cooldown now) one who left cannot enter.
+    `sampled` says whether the customer is in the segment's sample (None: it takes everybody).
     """
 
     segment: str
@@ -52,6 +58,11 @@ class Explanation:
     looked_until: int | None = None
     because: tuple[str, ...] = ()
     one_of_several: bool = False
+    pacing: Pacing | None = None
+    held_since: int | None = None
+    crosses_at: int | None = None
+    cools_until: int | None = None
+    sampled: bool | None = None
 
     @property
     def since(self) -> int | None:
@@ -150,6 +161,8 @@ def _explain(
         replace(one, decides=n in way.turned, turns_at=outlook.turns.get((name, n))) for n, one in enumerate(conditions)
     ]
     changes_at = outlook.changes.get(name)
+    pacing, membership = taken.segment.pacing or Pacing(), profile.members.get(name)
+    held_since, cools_until = profile.held.get(name), pacing.cools_until(membership)
     return Explanation(
         segment=name,
         at=clock,
@@ -164,4 +177,9 @@ def _explain(
         looked_until=None if changes_at is not None else outlook.looked_until,
         because=tuple(conditions[n].text for n in outlook.because.get(name, ())),
         one_of_several=way.one_of_several,
+        pacing=taken.segment.pacing,
+        held_since=held_since,
+        crosses_at=None if held_since is None else pacing.crosses_at(membership, held_since),
+        cools_until=None if cools_until is None or cools_until <= clock else cools_until,
+        sampled=None if pacing.sample is None else is_sampled(name, profile.customer_id, pacing.sample),
     )

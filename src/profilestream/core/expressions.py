@@ -169,6 +169,14 @@ class Elapsed:
 
 
 @dataclass(frozen=True, slots=True)
+class InSegment:
+    """Whether the customer is in another segment, once this instant's crossings of that one have happened."""
+
+    name: str
+    kind: Kind = "boolean"
+
+
+@dataclass(frozen=True, slots=True)
 class Sign:
     """-1, 0 or 1 as `left` is less than, equal to or greater than `right`; the index sees `left op right` so."""
 
@@ -192,6 +200,7 @@ Node = (
     | Since
     | Instant
     | Elapsed
+    | InSegment
     | Sign
 )
 
@@ -265,6 +274,11 @@ def size(node: Node) -> tuple[int, int]:
 def uses_clock(node: Node) -> bool:
     """Whether time alone can change the value without a window's help."""
     return any(isinstance(n, Since | Elapsed) for n in walk(node))
+
+
+def segments(node: Node) -> Iterator[str]:
+    """The segments that the node names by `in_segment`."""
+    return (n.name for n in walk(node) if isinstance(n, InSegment))
 
 
 def is_integral(node: Node) -> bool:

@@ -7,6 +7,7 @@ segments are found whose comparisons with that expression may have another truth
     Timed     `now - time` on such a line: i cuts passed; the next one ahead is the instant at which to look again
     Equal     the number of the value in a table of the words that segments ask for; 0 is every other value
     Members   the numbers of the elements of a list, or of the keys of an object, that segments ask for; None is absent
+    Inside    whether the customer is in a segment that other segments name
     Keyed     one line for each key of a map that segments ask for; a profile keeps those keys that are not at home,
               which is where a key lies that the map lacks
 
@@ -94,6 +95,11 @@ class Owners:
             self.at(new, suspects)
         if old < 0 or new < 0:
             suspects.update(self.fall_by)
+
+    def at_one(self, old: bool, new: bool, suspects: set[int]) -> None:
+        """One thing that is so or not so: everybody looks at it."""
+        suspects.update(self.rise_by)
+        suspects.update(self.fall_by)
 
     def differing(self, old: tuple[int, ...] | None, new: tuple[int, ...] | None, suspects: set[int]) -> None:
         """Elements: those in one of the two and not in the other."""
@@ -363,6 +369,33 @@ class Members(Group):
     @property
     def variety(self) -> int:
         return len(self.table)
+
+
+class Inside(Group):
+    """Whether the customer is in a segment that others name. No probe moves it: the crossing itself does."""
+
+    absent = False
+
+    def __init__(self, node: Node, place: int) -> None:
+        super().__init__(node, place)
+        self._dependents = Dependents(Owners.at_one)
+
+    def ask(self, atom: Atom) -> None:
+        pass
+
+    def own(self, atom: Atom, segment: int, guard: Guard | None) -> None:
+        self._dependents.add(1, segment, atom.op == "in", guard)
+
+    def close(self) -> None:
+        self._dependents.close()
+
+    def test(self, atom: Atom) -> tuple[str, tuple[Any, ...]]:
+        return "q[{}]" if atom.op == "in" else "not q[{}]", (self.place,)
+
+    def turn(self, inside: bool, places: list[Any], suspects: set[int]) -> None:
+        """The customer has crossed: adds the segments that name this one."""
+        self._dependents.moved(places[self.place], inside, places, suspects)
+        places[self.place] = inside
 
 
 class Keyed(Group):

@@ -3,8 +3,8 @@
 Every condition is a tree of comparisons (`shapes.py`). Comparisons of one expression share a group (`groups.py`),
 in which a profile has a position; after an event only the segments are looked at that look at what lies between the old
 and the new one. `a > b` is the sign of a - b against 0. Time is the same with `now - t` for the expression, and the
-next cut ahead is the instant at which to look again. All else (`has`, `after`, one text against another) is a group of
-its own truth.
+next cut ahead is the instant at which to look again. A segment that others name is a group too, which its crossings
+move. All else (`has`, `after`, one text against another) is a group of its own truth.
 
 So an event costs what the different expressions that it feeds cost, never what the constants, words, keys and
 segments do; and what truly lies between old and new.
@@ -20,7 +20,7 @@ from profilestream.core import expressions as x
 from profilestream.core import words
 from profilestream.core.codegen import NUMERIC, Code
 from profilestream.core.expressions import Node
-from profilestream.core.groups import ABSENT, Atom, Equal, Group, Keyed, Members, Ordered
+from profilestream.core.groups import ABSENT, Atom, Equal, Group, Inside, Keyed, Members, Ordered
 from profilestream.core.linear import FLIPPED
 from profilestream.core.maps import ByKey
 from profilestream.core.readout import PRESENT, compile_part, part_of, profile_code
@@ -41,7 +41,7 @@ class Index:
     """The groups of all segments, the probes that keep a profile's positions in them, and the conditions' truth there.
 
     An engine folds one event at a time: `touched` has, by slot, the keys of maps that the event at hand has fed, and is
-    emptied by `forget`.
+    emptied by `forget`. `inside` are the groups of the segments that others name, which turn when these are crossed.
     """
 
     def __init__(self, segments: Iterable[tuple[Node, Node | None]], slots: Slots, local: Mapping[str, Any]) -> None:
@@ -49,6 +49,7 @@ class Index:
         self._local = local
         self._groups: dict[tuple[Any, ...], Group] = {}
         self.touched: dict[int, set[str]] = {}
+        self.inside: dict[str, Inside] = {}
         conditions = [
             (self._condition(enter, False), None if leave is None else self._condition(leave, False))
             for enter, leave in segments
@@ -101,6 +102,8 @@ class Index:
                 return bool(node.value) != negated
             case x.Elapsed():
                 return self._line(node.time, "<" if negated else ">=", node.at_least_ms, timed=True)
+            case x.InSegment():
+                return self._inside(node, negated)
             case x.Compare():
                 return self._comparison(node, negated)
             case x.Contains():
@@ -140,6 +143,12 @@ class Index:
                 part = x.Call("item", (container, item), "boolean")
                 return self._keyed(PRESENT, part, ">=" if inside else "<", 1, False)
         return self._truth(node, negated)
+
+    def _inside(self, node: x.InSegment, negated: bool) -> Condition:
+        group = self._group(Inside, "inside", node)
+        assert isinstance(group, Inside)
+        self.inside[node.name] = group
+        return _asked(Atom(group, "not in" if negated else "in", True))
 
     def _truth(self, node: Node, negated: bool) -> Condition:
         """What is nothing but true or false, such as `has(x)` and `a == b`."""
@@ -215,6 +224,8 @@ class Index:
         """Groups that the same events move stand in the same functions, so that each is compiled once."""
         alike: dict[tuple[frozenset[str], bool], list[Group]] = {}
         for group in self.groups:
+            if isinstance(group, Inside):
+                continue
             alike.setdefault((group.types, group.clock), []).append(group)
         compiled: dict[tuple[frozenset[str], bool], list[Probe]] = {}
         for moved_by, groups in alike.items():

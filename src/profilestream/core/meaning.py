@@ -81,6 +81,8 @@ class _Words:
                 return f"not {self.part(node.item)}"
             case x.Since():
                 return f"{'whole days' if node.days else 'time'} since {self.part(node.time)}"
+            case x.InSegment():
+                return f"is in segment {node.name}"
             case x.Call():
                 return self._call(node)
         return "a computed value"

@@ -10,17 +10,22 @@ from profilestream.core import expressions as x
 from profilestream.core import times, words
 from profilestream.core.codegen import Atom, Code
 from profilestream.core.expressions import Node
+from profilestream.core.profile import Membership
 from profilestream.core.slots import Slots
 
 Local = Mapping[str, Callable[[Any], Any]]
-Read = Callable[[list[Any], int], tuple[Any, ...]]
-"""(slots, clock) -> one value for each node, None where absent."""
+Read = Callable[[list[Any], int, Mapping[str, Membership]], tuple[Any, ...]]
+"""(slots, clock, memberships) -> one value for each node, None where absent."""
+
+_NEVER_IN = (0,)
 
 
 def profile_code(slots: Slots, local: Local) -> Code:
-    """A function body in which an aggregate is read from the slots `s`, and `now` is the clock."""
+    """A function body in which an aggregate is read from the slots `s`, `now` is the clock, `m` the memberships."""
 
     def leaf(code: Code, node: Node) -> Atom:
+        if isinstance(node, x.InSegment):
+            return code.new(f"m.get({node.name!r}, {code.object(_NEVER_IN)})[0] % 2 == 1", False)
         assert isinstance(node, x.Aggregate)
         slot = slots.by_node[node]
         place = f"s[{slot.index}]"
@@ -101,7 +106,7 @@ def compile_read(nodes: Iterable[Node], slots: Slots, local: Local, shown: bool 
             source = f"{code.object(words.finite)}({source})"
         values.append(source)
     code.line(f"return ({''.join(v + ', ' for v in values)})")
-    return code.function("read", "s, now")
+    return code.function("read", "s, now, m")
 
 
 def _time_shown(at_ms: Any) -> str | None:

@@ -40,6 +40,7 @@ USAGE: Final[Mapping[str, tuple[str, int, int]]] = {
     "len": ("len(x)", 1, 1),
     "lower": ("lower(x)", 1, 1),
     "score": ("score(x, break, break, ...)", 2, 101),
+    "in_segment": ("in_segment('segment')", 1, 1),
 }
 """Each function: how it is written, and its least and greatest number of arguments."""
 

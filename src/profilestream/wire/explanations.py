@@ -9,8 +9,8 @@ from profilestream.wire.times import format_time
 
 
 def explanation_object(customer_id: str, explanation: Explanation) -> dict[str, Any]:
-    """The explanation in the public form, ready for JSON."""
-    return {
+    """The explanation in the public form, ready for JSON; `pacing` is there only where the segment has one."""
+    found = {
         "customer_id": customer_id,
         "segment": explanation.segment,
         "member": explanation.member,
@@ -22,6 +22,14 @@ def explanation_object(customer_id: str, explanation: Explanation) -> dict[str, 
         ],
         "changes_at": time_text(explanation.changes_at),
     }
+    if explanation.pacing is not None:
+        found["pacing"] = {
+            "held_since": time_text(explanation.held_since),
+            "crosses_at": time_text(explanation.crosses_at),
+            "cools_until": time_text(explanation.cools_until),
+            "sampled": explanation.sampled,
+        }
+    return found
 
 
 def time_text(at_ms: int | None) -> str | None:

@@ -210,6 +210,7 @@ _PROFILE: Final = {
 _EXPLAIN: Final = {
     "description": "Output of `explain CUSTOMER SEGMENT --json`.",
     **_object(
+        ("pacing",),
         customer_id=_STRING,
         segment=_STRING,
         member={"type": "boolean"},
@@ -225,6 +226,18 @@ _EXPLAIN: Final = {
             ),
         },
         changes_at={**_nullable(_TIME), "description": "when time alone changes the answer"},
+        pacing={
+            **_object(
+                held_since={
+                    **_nullable(_TIME),
+                    "description": "since when the condition of the next crossing holds; null: nothing waits",
+                },
+                crosses_at={**_nullable(_TIME), "description": "when the crossing comes if its condition holds on"},
+                cools_until={**_nullable(_TIME), "description": "no entry before; null: no cooldown now"},
+                sampled={"type": ["boolean", "null"], "description": "in the sample; null: there is none"},
+            ),
+            "description": "only of a segment with dwell, exit_dwell, cooldown or sample",
+        },
     ),
 }
 
