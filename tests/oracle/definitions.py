@@ -13,7 +13,12 @@ from zoneinfo import ZoneInfo
 
 from tests.oracle.sources import Reader, sources_of
 
-AGGREGATES = frozenset(("count", "sum", "mean", "min", "max", "first", "last", "distinct", "top", "mean_gap", "latest"))
+AGGREGATES = frozenset(
+    (
+        "count", "sum", "mean", "min", "max", "first", "last", "distinct", "top", "mean_gap", "latest",
+        "streak", "unmatched",
+    )
+)  # fmt: skip
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -177,6 +182,17 @@ class Definitions:
         """The windows whose passing may move a segment."""
         found = (window_of(n) for n in self.decisive if isinstance(n, ast.Call) and is_aggregate(n))
         return {w for w in found if w is not None}
+
+    @cached_property
+    def decisive_waits_ms(self) -> set[int]:
+        """How long `unmatched` waits, wherever that may move a segment."""
+        found = (keyword(n, "within") for n in self.decisive if is_call(n, "unmatched") and isinstance(n, ast.Call))
+        return {duration_ms(str(n.value)) for n in found if isinstance(n, ast.Constant)}
+
+    @cached_property
+    def streaks_decide(self) -> bool:
+        """Whether a midnight may move a segment."""
+        return any(is_call(n, "streak") for n in self.decisive)
 
     @cached_property
     def comparisons(self) -> list[MovingComparison]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from tests.oracle.aggregates import ProfileScope
+from tests.oracle.aggregates import ProfileScope, next_midnight_ms
 from tests.oracle.definitions import DAY_MS, Definitions
 from tests.oracle.expressions import evaluate
 from tests.oracle.history import Event, History, read_event
@@ -173,6 +173,8 @@ class _Customer:
             for window in self.definitions.decisive_windows
             for moment in window.instants(e.occurred_ms)
         }
+        waits_ms = self.definitions.decisive_waits_ms
+        moments |= {e.occurred_ms + wait_ms + 1 for e in self.history.events for wait_ms in waits_ms}
         self._window_instants = sorted(moments)
         self._settle(clock_ms, "event", event.index)
 
@@ -205,6 +207,8 @@ class _Customer:
         found: list[int] = []
         place = bisect.bisect_right(self._window_instants, scope.clock_ms)
         found += self._window_instants[place : place + 1]
+        if self.definitions.streaks_decide:
+            found.append(next_midnight_ms(self.definitions.timezone, scope.clock_ms))
         later = scope.ahead(PROBE_MS)
         counters_any_day = list(self.definitions.loose_day_counters)
         for moving in self.definitions.comparisons:

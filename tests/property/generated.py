@@ -109,9 +109,17 @@ def time_texts(draw: st.DrawFn) -> str:
 
 
 @st.composite
+def unmatched_texts(draw: st.DrawFn) -> str:
+    """What was seen in one stream and not in another."""
+    seen, answer = draw(st.sampled_from(STRINGS)), draw(st.sampled_from((*STRINGS, "order.channel")))
+    within, over = draw(st.sampled_from((("1m", "24h"), ("2h", "24h"), ("23h", "24h"), ("2d", "30d"), ("3d", "90d"))))
+    return f"unmatched({seen}, {answer}, within='{within}', over='{over}')"
+
+
+@st.composite
 def number_texts(draw: st.DrawFn, depth: int = 1) -> str:
     """An expression for a number."""
-    kinds = ["count", "sum", "mean", "distinct", "by", "first", "hour"]
+    kinds = ["count", "sum", "mean", "distinct", "by", "first", "hour", "streak", "unmatched"]
     kind = draw(st.sampled_from(kinds + (["of_two", "of_two", "default", "score", "minus"] if depth else [])))
     window = draw(windows())
     below = number_texts(depth=depth - 1)
@@ -127,6 +135,10 @@ def number_texts(draw: st.DrawFn, depth: int = 1) -> str:
             return f"sum(item.amount_minor, by=category{window})['shoes']"
         case "hour":
             return f"{draw(st.sampled_from(('hour', 'weekday')))}({draw(time_texts())})"
+        case "streak":
+            return f"streak(date({draw(st.sampled_from((*TIMES, 'order.occurred_at')))}))"
+        case "unmatched":
+            return f"len({draw(unmatched_texts())})"
         case "of_two":
             return f"({draw(below)} {draw(st.sampled_from('+-*/'))} {draw(below)})"
         case "default":
@@ -150,7 +162,7 @@ def comparisons(draw: st.DrawFn, traits: tuple[str, ...], json_kinds: bool) -> s
     """One condition without and, or, not. `json_kinds` adds what the contract leaves open for facts of any kind."""
     kinds = [
         "constant", "constant", "two", "chain", "since", "since", "since_more", "days_since", "string", "word", "has",
-        "after", "fact", "fact", "flag", "facts", "default_fact", "in_fact",
+        "after", "fact", "fact", "flag", "facts", "default_fact", "in_fact", "in_unmatched",
     ]  # fmt: skip
     kind = draw(st.sampled_from(kinds + (["fact_in", "since_fact", "after_facts", "fact_time"] if json_kinds else [])))
     number = number_texts() | st.sampled_from(traits)
@@ -195,6 +207,8 @@ def comparisons(draw: st.DrawFn, traits: tuple[str, ...], json_kinds: bool) -> s
             return f"default({fact}, {draw(st.sampled_from(('3', 'True', repr('a'))))}) {op} 3"
         case "in_fact":
             return f"'a' in {fact}['shoes']"
+        case "in_unmatched":
+            return f"'a' {draw(st.sampled_from(('in', 'not in')))} {draw(unmatched_texts())}"
         case "fact_in":
             return (
                 f"{fact} {draw(st.sampled_from(('in', 'not in')))} {draw(st.sampled_from(('[1]', '[True]', '[0, 2]')))}"
@@ -225,6 +239,8 @@ SHOWN = (
     "max(item.amount_minor, by=category{w})", "last(purchase.occurred_at{w}) - first(purchase.occurred_at)",
     "date(last(event.occurred_at{w}))", "min(browsing.occurred_at, by=sku{w})", "len(top(item.category, 3{w}))",
     "mean(support.sentiment{w})", "sum(support.sentiment{w})", "first(purchase.channel{w})",
+    "unmatched(browsing.sku, item.category, within='2h', over='7d')",
+    "unmatched(event.occurred_at, browsing.occurred_at, within='1h', over='24h')", "streak(date(event.occurred_at))",
 )  # fmt: skip
 
 

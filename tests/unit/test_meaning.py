@@ -31,6 +31,10 @@ def trait(text: str, **others: str) -> str:
         ("top(hour(purchase.occurred_at), 1)", "the most frequent value of hour of time among purchase events"),
         ("top(browsing.sku, 3)", "the 3 most frequent values of sku among browsing events"),
         ("distinct(date(event.occurred_at))", "number of different values of date of time among events of any type"),
+        ("streak(date(order.occurred_at))",
+         "days in a row with purchase events where kind is order, up to today or yesterday"),
+        ("unmatched(browsing.sku, item.sku, within='2d', over='30d')",
+         "values of sku of browsing events without the same sku of purchase items within 2 days, in the last 30 days"),
         ("count(browsing, by=device)", "number of browsing events, for each device"),
         ("latest(attributes.age)", "the fact age, as last stated"),
         (

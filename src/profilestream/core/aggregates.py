@@ -8,6 +8,7 @@ from typing import Any
 from profilestream.core.algebra import (
     UNITS_PER_ONE,
     Aggregate,
+    Clocked,
     State,
     Value,
     json_text,
@@ -17,10 +18,13 @@ from profilestream.core.algebra import (
 )
 from profilestream.core.distinct import DISTINCT_EXACT_MAX, Distinct
 from profilestream.core.maps import KEYS_MAX, ByKey, Top
+from profilestream.core.streak import STREAK_DAYS_MAX, Streak
+from profilestream.core.unmatched import SPANS_MAX, Unmatched
 
 __all__ = [
-    "AGGREGATES", "DISTINCT_EXACT_MAX", "KEYS_MAX", "UNITS_PER_ONE", "Aggregate", "ByKey", "Count", "Distinct", "First",
-    "Last", "Latest", "Max", "Mean", "MeanGap", "Min", "State", "Sum", "Top", "Value", "scaled", "unscaled",
+    "AGGREGATES", "DISTINCT_EXACT_MAX", "KEYS_MAX", "SPANS_MAX", "STREAK_DAYS_MAX", "UNITS_PER_ONE", "Aggregate",
+    "ByKey", "Clocked", "Count", "Distinct", "First", "Last", "Latest", "Max", "Mean", "MeanGap", "Min", "State",
+    "Streak", "Sum", "Top", "Unmatched", "Value", "scaled", "unscaled",
 ]  # fmt: skip
 
 
@@ -221,6 +225,6 @@ class MeanGap(Aggregate):
 
 
 AGGREGATES: dict[str, type[Aggregate]] = {
-    c.name: c for c in (Count, Sum, Mean, Min, Max, First, Last, Latest, MeanGap, Distinct, Top)
+    c.name: c for c in (Count, Sum, Mean, Min, Max, First, Last, Latest, MeanGap, Distinct, Top, Streak, Unmatched)
 }
 """The aggregates of the language by name (`by` is a clause, not a function)."""

@@ -91,3 +91,31 @@ class Aggregate:
     def merge_all(self, states: Iterable[State]) -> State:
         """The merge of any number of states."""
         return reduce(self.merge, states, self.zero())
+
+    def missed(self, state: State) -> int:
+        """How many values did not fit into a bounded map; 0 for what keeps everything."""
+        return 0
+
+
+class Clocked(Aggregate):
+    """An aggregate whose value depends on the clock `now` (ms) too; `due` tells when time alone changes it.
+
+        put(state, item, now) -> state    one more item that arrives at the clock; may change `state` in place
+        value_at(state, now) -> value     in place of `value`
+        due(state, now) -> ms             the first instant after the clock at which the value is another, or NEVER
+        expire(state, now) -> state       without what can no longer matter; may change `state` in place
+
+    A profile without such an aggregate pays nothing for it.
+    """
+
+    def put(self, state: State, item: Any, now: int) -> State:
+        return self.add(state, item)
+
+    def value_at(self, state: State, now: int) -> Value:
+        raise NotImplementedError
+
+    def due(self, state: State, now: int) -> int:
+        raise NotImplementedError
+
+    def expire(self, state: State, now: int) -> State:
+        return state

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from profilestream.core import expressions as x
 from profilestream.core import words
-from profilestream.core.aggregates import KEYS_MAX, ByKey, Top
+from profilestream.core.aggregates import KEYS_MAX, Aggregate
 from profilestream.core.definitions import Definitions, Trait
 from profilestream.core.index import Index, Probe
 from profilestream.core.memberships import Crossing as Crossing
@@ -65,18 +65,20 @@ class Engine:
         nodes = [t.node for t in definitions.traits]
         for segment in definitions.segments:
             nodes += [segment.enter] if segment.exit is None else [segment.enter, segment.exit]
-        self.slots = Slots((a for node in nodes for a in x.aggregates(node)), keys_max)
+        self.slots = Slots((a for node in nodes for a in x.aggregates(node)), keys_max, definitions.timezone)
         self.index = Index(((s.enter, s.exit) for s in definitions.segments), self.slots, self._local)
         self._memberships = Memberships(definitions, self.slots, self._local, self.index)
         self.handlers: Mapping[str, Handler] = {
             name: self._handler(name, CLOCK << (n + 1)) for n, name in enumerate(definitions.types)
         }
-        self._windowed = windowed = {s.index for s in self.slots.all if s.window is not None}
+        self._moving = {s.index for s in self.slots.all if s.moves}
         self._probe_clock = self.index.probe(lambda types, clock: clock)
         self._probe_all = self.index.probe(lambda types, clock: True)
         self._read_all: Read | None = None
-        self._bits = self._trait_bits(windowed)
-        self._bounded = {s.index for s in self.slots.all if isinstance(s.aggregate, Top | ByKey)}
+        self._bits = self._trait_bits()
+        self._bounded = {
+            s.index: s.aggregate.missed for s in self.slots.all if type(s.aggregate).missed is not Aggregate.missed
+        }
         self._new_positions, self._new_suspects = self._beginning()
 
     # Profiles
@@ -95,7 +97,7 @@ class Engine:
         profile.flips = [NEVER] * self.index.flips
         self._probe_all(profile.slots, profile.positions, profile.flips, profile.as_of, None, True)
         self._memberships.place(profile)
-        profile.window_due = self.slots.next_due(profile)
+        profile.window_due = self.slots.next_due(profile, profile.as_of)
         self._set_due(profile)
         profile.changed = -1
         return profile
@@ -206,7 +208,7 @@ class Engine:
         return (
             x.uses_clock(node)
             or any(x.segments(node))
-            or any(self.slots.by_node[a].index in self._windowed for a in x.aggregates(node))
+            or any(self.slots.by_node[a].index in self._moving for a in x.aggregates(node))
         )
 
     def evaluate(self, profile: Profile, now: int) -> list[str]:
@@ -219,12 +221,13 @@ class Engine:
     def missed(self, profile: Profile) -> dict[str, int]:
         """For each trait whose bounded map was full: how many values did not fit."""
         slots = profile.slots
-        if not any(slots[place][1] for place in self._bounded):
+        counts = {place: count for place, missed in self._bounded.items() if (count := missed(slots[place]))}
+        if not counts:
             return {}
         found = {}
         for trait in self.definitions.traits:
-            places = {self.slots.by_node[a].index for a in x.aggregates(trait.node)} & self._bounded
-            if count := sum(slots[place][1] for place in places):
+            places = {self.slots.by_node[a].index for a in x.aggregates(trait.node)}
+            if count := sum(counts.get(place, 0) for place in places):
                 found[trait.name] = count
         return found
 
@@ -276,13 +279,13 @@ class Engine:
         probe = self.index.probe(lambda types, clock: name in types)
         return Handler(name, bit, fold, probe, name.encode() + b"\0")
 
-    def _trait_bits(self, windowed: set[int]) -> dict[str, int]:
+    def _trait_bits(self) -> dict[str, int]:
         bits = {}
         for trait in self.definitions.traits:
             read = {self.slots.by_node[a] for a in x.aggregates(trait.node)}
-            bits[trait.name] = CLOCK if any(s.index in windowed for s in read) else 0
+            bits[trait.name] = CLOCK if any(s.moves for s in read) else 0
             for slot in read:
-                for type_name in slot.node.stream.types:
+                for type_name in slot.node.types:
                     bits[trait.name] |= self.handlers[type_name].bit
         return bits
 

@@ -62,8 +62,20 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Where the same value is looked for, and for how long after it was seen (`unmatched`)."""
+
+    stream: Stream
+    value: Node
+    within_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregate:
-    """An aggregate over a stream; `value`, `by` are row expressions, `over_ms` and `ago_ms` the window."""
+    """An aggregate over a stream; `value`, `by` are row expressions, `over_ms` and `ago_ms` the window.
+
+    One with an `answer` looks at a second stream too.
+    """
 
     function: str
     stream: Stream
@@ -77,6 +89,12 @@ class Aggregate:
     nullable: bool = True
     of: Kind = "json"
     """The kind of one value; with `by`, of each value in the object."""
+    answer: Answer | None = None
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The event types that it looks at."""
+        return self.stream.types if self.answer is None else self.stream.types + self.answer.stream.types
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,8 +199,8 @@ class Index:
     def _add(self, name: tuple[Any, ...], group: Group, *nodes: Node) -> None:
         """A new group, with what may move it."""
         read = [self._slots.by_node[a] for node in nodes for a in x.aggregates(node)]
-        group.types = frozenset(t for slot in read for t in slot.node.stream.types)
-        group.clock = _is_timed(group) or any(slot.window is not None for slot in read)
+        group.types = frozenset(t for slot in read for t in slot.node.types)
+        group.clock = _is_timed(group) or any(slot.moves for slot in read)
         self._groups[name] = group
 
     # Probing

@@ -55,6 +55,10 @@ class Top(Aggregate):
     def canonical(self, state: list[Any]) -> list[Any]:
         return [dict(sorted(state[0].items())), state[1]]
 
+    def missed(self, state: list[Any]) -> int:
+        missed: int = state[1]
+        return missed
+
     def value(self, state: list[Any]) -> list[Any]:
         if not state[0]:
             return []
@@ -109,6 +113,10 @@ class ByKey(Aggregate):
 
     def canonical(self, state: list[Any]) -> list[Any]:
         return [{key: self.inner.canonical(state[0][key]) for key in sorted(state[0])}, state[1]]
+
+    def missed(self, state: list[Any]) -> int:
+        missed: int = state[1]
+        return missed
 
     def value(self, state: list[Any]) -> dict[str, Any]:
         inner = self.inner

@@ -35,6 +35,8 @@ _AGGREGATES: Final[Mapping[str, str]] = {
     "mean_gap": "mean time between {rows}",
     "distinct": "number of different values of {value} among {rows}",
     "top": "the {size} most frequent values of {value} among {rows}",
+    "streak": "days in a row with {rows}, up to today or yesterday",
+    "unmatched": "values of {value} of {rows} without the same {answer} within {within}",
 }
 """Any other aggregate is said by its summary."""
 
@@ -107,6 +109,9 @@ class _Words:
         rows, row = self._rows(node.stream, many=True), self._rows(node.stream, many=False)
         text = template.replace("{rows}", rows).replace("{row}", row)
         text = text.replace("{size}", f"{node.size:,}").replace("{value}", value)
+        if node.answer is not None:
+            answer = f"{self.part(node.answer.value)} of {self._rows(node.answer.stream, many=True)}"
+            text = text.replace("{answer}", answer).replace("{within}", length(node.answer.within_ms))
         if node.by is not None:
             text += f", for each {self.part(node.by)}"
         return text + _window(node)

@@ -30,6 +30,8 @@ def profile_code(slots: Slots, local: Local) -> Code:
         slot = slots.by_node[node]
         place = f"s[{slot.index}]"
         aggregate = slot.aggregate
+        if isinstance(aggregate, agg.Clocked):
+            return code.new(f"{code.object(aggregate.value_at)}({place}, now)", False)
         if isinstance(aggregate, agg.Count) or (isinstance(aggregate, agg.Sum) and aggregate.integral):
             return code.new(place, False)
         if isinstance(aggregate, agg.Min | agg.Max):

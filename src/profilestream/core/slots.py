@@ -9,6 +9,7 @@ from typing import Any
 
 from profilestream.core import aggregates as agg
 from profilestream.core import expressions as x
+from profilestream.core.days import Days
 from profilestream.core.profile import Profile
 from profilestream.core.vocabulary import tile_ms
 from profilestream.core.words import NEVER
@@ -39,12 +40,21 @@ class Slot:
     aggregate: agg.Aggregate
     window: Window | None
 
+    @property
+    def moves(self) -> bool:
+        """Whether time alone may change the value."""
+        return self.window is not None or isinstance(self.aggregate, agg.Clocked)
+
 
 class Slots:
-    """All slots of a set of definitions, in a fixed order; `layout` names the order and meaning of the states."""
+    """All slots of a set of definitions, in a fixed order; `layout` names the order and meaning of the states.
 
-    def __init__(self, nodes: Iterable[x.Aggregate], keys_max: int = agg.KEYS_MAX) -> None:
+    `clocked` are places and aggregates of those whose values time alone changes without a window's tiles.
+    """
+
+    def __init__(self, nodes: Iterable[x.Aggregate], keys_max: int = agg.KEYS_MAX, timezone: str = "UTC") -> None:
         self.all: list[Slot] = []
+        self._days = Days(timezone)
         self.windows: list[Window] = []
         self.by_node: dict[x.Aggregate, Slot] = {}
         self._pending = 0
@@ -56,12 +66,13 @@ class Slots:
             for s in self.all
             if type(s.aggregate).canonical is not agg.Aggregate.canonical
         ]
+        self.clocked = [(s.index, s.aggregate) for s in self.all if isinstance(s.aggregate, agg.Clocked)]
         self.layout = hashlib.sha256(repr([s.node for s in self.all]).encode()).hexdigest()[:8]
 
     def _add(self, node: x.Aggregate, keys_max: int) -> None:
-        aggregate = _algebra(node, keys_max)
+        aggregate = _algebra(node, keys_max, self._days)
         window = None
-        if node.over_ms is not None:
+        if node.over_ms is not None and not isinstance(aggregate, agg.Clocked):
             window = Window(
                 len(self.all),
                 len(self.windows),
@@ -118,10 +129,12 @@ class Slots:
                 while tiles and (oldest := next(iter(tiles))) <= last_dead:
                     del tiles[oldest]
                 profile.slots[w.slot] = w.aggregate.merge_all(tiles.values())
-        profile.window_due = self.next_due(profile)
+        for place, clocked in self.clocked:
+            profile.slots[place] = clocked.expire(profile.slots[place], now)
+        profile.window_due = self.next_due(profile, now)
 
-    def next_due(self, profile: Profile) -> int:
-        """The next instant at which a window of the profile changes with no event."""
+    def next_due(self, profile: Profile, now: int) -> int:
+        """The next instant after `now` at which a window or a clocked value of the profile changes with no event."""
         due = NEVER
         for w in self.windows:
             tiles = profile.tiles[w.tiles]
@@ -129,6 +142,8 @@ class Slots:
                 due = min(due, next(iter(tiles)) * w.tile_ms + w.span_ms + w.ago_ms)
             if w.ago_ms and profile.pending[w.pending]:
                 due = min(due, next(iter(profile.pending[w.pending])) + w.ago_ms)
+        for place, clocked in self.clocked:
+            due = min(due, clocked.due(profile.slots[place], now))
         return due
 
 
@@ -179,7 +194,7 @@ def _put(table: dict[int, Any], key: int, state: Any) -> None:
         table.update(entries)
 
 
-def _algebra(node: x.Aggregate, keys_max: int) -> agg.Aggregate:
+def _algebra(node: x.Aggregate, keys_max: int, days: Days) -> agg.Aggregate:
     kind = agg.AGGREGATES[node.function]
     inner: agg.Aggregate
     if kind in (agg.Sum, agg.Mean):
@@ -187,6 +202,11 @@ def _algebra(node: x.Aggregate, keys_max: int) -> agg.Aggregate:
         inner = kind(x.is_integral(node.value))
     elif kind is agg.Top:
         inner = agg.Top(node.size, keys_max)
+    elif kind is agg.Streak:
+        inner = agg.Streak(days)
+    elif kind is agg.Unmatched:
+        assert node.answer is not None and node.over_ms is not None
+        inner = agg.Unmatched(node.answer.within_ms, node.over_ms, keys_max)
     else:
         inner = kind()
     return agg.ByKey(inner, keys_max) if node.by is not None else inner

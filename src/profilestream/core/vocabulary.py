@@ -57,6 +57,11 @@ def tile_ms(over_ms: int) -> int:
     return next((t for t in _TILES_MS if t <= over_ms // 24), MINUTE_MS)
 
 
+def matching_tile_ms(within_ms: int, over_ms: int) -> int:
+    """The tile in which `unmatched` keeps times: the window's, or the largest that is no longer than the wait."""
+    return min(tile_ms(over_ms), next(t for t in _TILES_MS if t <= within_ms))
+
+
 def span_ms(text: str) -> int | None:
     """Milliseconds of `'15m'`, `'24h'`, `'30d'`, `'1y'`; None for any other text."""
     match = _SPAN.match(text)
@@ -101,9 +106,9 @@ def arithmetic_hint(op: str, a: Kind, b: Kind) -> str:
 
 def aggregate_kind(name: str, value: Node | None) -> tuple[Kind, bool]:
     """The kind of an aggregate's value, and whether it is always an exact integer."""
-    if name in ("count", "distinct"):
+    if name in ("count", "distinct", "streak"):
         return "number", True
-    if name == "top":
+    if name in ("top", "unmatched"):
         return "list", False
     if name == "mean_gap":
         return "duration", False
