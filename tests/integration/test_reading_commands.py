@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from secrets import token_hex
 from typing import Any
 
+import jsonschema
 import pytest
 from tests import cdnow
 from tests.conftest import Cli
 
 from profilestream.core.engine import Crossing, Engine
+from profilestream.core.events import BUILT_IN
 from profilestream.core.profile import Profile
 from profilestream.settings import Settings
 from profilestream.store.commits import Change, Commit, Membership
@@ -25,8 +27,10 @@ from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.events import EventDecoder
+from profilestream.wire.schemas import schemas
 
 SHARDS = 4
+SCHEMAS = schemas(BUILT_IN)
 DAY_MS = 86_400_000
 EMPTY = "[traits]\norders = 'count(purchase)'\n"
 
@@ -43,6 +47,7 @@ channels   = "top(purchase.channel, 3)"
 by_channel = "sum(purchase.amount_minor, by=channel)"
 refund_at  = "last(purchase[kind == 'refund'].occurred_at)"
 vip        = "orders >= 2"
+week       = "count(purchase[channel == 'web'], over='20d')"   # of orders from the web
 
 [segments.regular]
 description = "Came back"
@@ -144,6 +149,14 @@ def berlin(own_settings: Settings) -> Settings:
     return own_settings
 
 
+def of_contract(explanation: dict[str, Any]) -> dict[str, Any]:
+    """The contract's keys of an explanation, in its order."""
+    keys = ("customer_id", "segment", "member", "crossing", "since", "conditions", "changes_at")
+    found = {key: explanation[key] for key in keys}
+    conditions = [{key: c[key] for key in ("text", "holds", "value", "threshold")} for c in found["conditions"]]
+    return found | {"conditions": conditions}
+
+
 def read(cli: Cli, *words: str) -> Any:
     return json.loads(cli(*words, "--json").stdout)
 
@@ -166,6 +179,7 @@ def test_a_profile_has_exactly_the_fields_of_the_contract(cli: Cli, berlin: Sett
             "channels": ["store\x1b[31m", "web"],
             "by_channel": {"store\x1b[31m": 2_000, "web": 12_345},
             "vip": True,
+            "week": 1,
         },
         "segments": {"regular": {"since": "2026-01-02T12:00:00.000Z", "crossing": 1}},
     }
@@ -173,7 +187,7 @@ def test_a_profile_has_exactly_the_fields_of_the_contract(cli: Cli, berlin: Sett
 
 def test_an_explanation_has_exactly_the_fields_of_the_contract(cli: Cli, berlin: Settings) -> None:
     regular = read(cli, "explain", "zoë 1", "regular")
-    assert regular == {
+    assert of_contract(regular) == {
         "customer_id": "zoë 1",
         "segment": "regular",
         "member": True,
@@ -188,10 +202,42 @@ def test_an_explanation_has_exactly_the_fields_of_the_contract(cli: Cli, berlin:
         ],
         "changes_at": "2026-02-01T12:00:00.001Z",
     }
-    both = read(cli, "explain", "zoë 1")
-    assert [one["segment"] for one in both] == ["regular", "big"]
-    assert both[0] == regular
-    assert (both[1]["member"], both[1]["crossing"], both[1]["since"], both[1]["changes_at"]) == (False, 0, None, None)
+    jsonschema.validate(regular, SCHEMAS["explain.json"])
+    assert regular["changes_by"] == ["since(last_at) > days(30)"]
+    assert [c["decides"] for c in regular["conditions"]] == [False, False, False, False, True]
+
+
+def test_all_of_a_customer_is_every_segment_and_every_trait(cli: Cli, berlin: Settings) -> None:
+    found = read(cli, "explain", "zoë 1")
+    jsonschema.validate(found, SCHEMAS["explain-customer.json"])
+    assert (found["customer_id"], found["generation"], found["clock"]) == ("zoë 1", "g1", "2026-01-20T00:00:00.000Z")
+    regular, big = found["segments"]
+    assert regular == read(cli, "explain", "zoë 1", "regular")
+    assert (big["member"], big["crossing"], big["since"], big["changes_at"]) == (False, 0, None, None)
+    assert big["conditions"][0]["distance"] == -985_655 == -big["conditions"][0]["step"]["by"]
+    traits = {one["name"]: one for one in found["traits"]}
+    assert list(traits) == ["orders", "spend", "last_at", "gap", "channels", "by_channel", "refund_at", "vip", "week"]
+    assert traits["refund_at"] == {
+        "name": "refund_at",
+        "value": None,
+        "text": "last(purchase[kind == 'refund'].occurred_at)",
+        "meaning": "time of the latest purchase event where kind is refund",
+        "comment": None,
+        "complete_since": None,
+        "lacks": [],
+        "changes_at": None,
+    }
+    assert traits["vip"]["meaning"] == "orders is at least 2" and traits["vip"]["value"] is True
+    assert traits["week"] == {
+        "name": "week",
+        "value": 1,
+        "text": "count(purchase[channel == 'web'], over='20d')",
+        "meaning": "number of purchase events where channel is web, in the last 20 days",
+        "comment": "of orders from the web",
+        "complete_since": None,
+        "lacks": [],
+        "changes_at": "2026-01-21T06:00:00.000Z",
+    }
 
 
 def test_an_explanation_is_for_the_shards_clock_though_no_timer_has_fired_yet(cli: Cli, own_settings: Settings) -> None:
@@ -264,7 +310,7 @@ def test_status_counts_the_records_that_no_shard_has_folded_yet(cli: Cli, workdi
 def test_a_person_sees_a_card_in_the_shops_own_time(cli: Cli, berlin: Settings) -> None:
     lines = [" ".join(line.split()) for line in cli("profile", "zoë 1").stdout.splitlines()]
     assert lines[0] == "customer zoë 1"
-    assert "valid until 2026-02-01 13:00:00.001 CET (in 30 d), or the next event" in lines
+    assert "valid until 2026-01-21 07:00:00 CET (in 18 d 18 h), or the next event" in lines
     assert "spend 14,345" in lines
     assert "gap 1 d 2 h" in lines
     assert r'channels "store\u001b[31m", web' in lines
@@ -291,8 +337,11 @@ def test_a_person_sees_why(cli: Cli, berlin: Settings) -> None:
     assert "\nCame back\n" in one
     assert "will leave at 2026-02-01 13:00:00.001 CET (in 12 d 12 h)" in one
     both = [" ".join(line.split()) for line in cli("explain", "zoë 1").stdout.splitlines()]
-    assert "spend 14,345 sum(purchase.amount_minor)" in both
-    assert "big no enter does not hold: spend >= 1_000_000 (is 14,345)" in both
+    assert "spend 14,345 always sum of amount_minor of purchase events" in both
+    assert "big no enter does not hold: spend >= 1_000_000 (is 14,345, needs 985,655 more)" in both
+    (week,) = [line for line in both if line.startswith("week ")]
+    said = "number of purchase events where channel is web, in the last 20 days; of orders from the web"
+    assert week == f"week 1 in 1 d 6 h always {said}"
 
 
 def test_a_person_sees_fifty_members_and_how_many_more(cli: Cli, shop: Settings) -> None:
@@ -310,7 +359,7 @@ def test_a_person_sees_fifty_members_and_how_many_more(cli: Cli, shop: Settings)
 def test_definitions_without_segments_are_said_to_have_none(cli: Cli, own_settings: Settings) -> None:
     asyncio.run(store(own_settings, EMPTY, [order("c", 1, "2026-01-01T00:00:00Z")]))
     assert cli("segments").stdout == "generation g1 has no segments\n"
-    assert read(cli, "segments") == [] == read(cli, "explain", "c")
+    assert read(cli, "segments") == [] == read(cli, "explain", "c")["segments"]
     assert "the definitions have no segments" in cli("explain", "c").stdout
     assert "in none" in cli("profile", "c").stdout
 

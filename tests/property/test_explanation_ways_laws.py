@@ -19,7 +19,7 @@ from profilestream.core.leaves import Joined, Tree, take_apart
 from profilestream.core.outlook import next_changes
 from profilestream.core.ways import nearest_way, step_to_turn
 from profilestream.wire.definitions import parse_definitions
-from profilestream.wire.states import encode_state
+from profilestream.wire.states import decode_state, encode_state
 
 OPERATORS = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
@@ -181,3 +181,21 @@ def test_a_trait_changes_by_time_alone_first_at_the_instant_named(
         elif looked_until is None:
             later = at_clock(engine, present, clock + 4_000 * 86_400_000)
             assert engine.values(later).get(trait.name) == before.get(trait.name)
+
+
+@given(definition_texts(), event_lists(max_size=6), offsets, st.integers(0, 10))
+def test_an_engine_that_watches_one_segment_explains_it_and_the_traits_as_one_that_watches_all(
+    text: str, events: list[dict[str, Any]], wait: int, which: int
+) -> None:
+    definitions = parse_definitions(text)
+    engine = Engine(definitions)
+    shard = Shard(engine).take_all(events)
+    profile, clock = shard.profiles["c"], (shard.clock or 0) + wait
+    name = definitions.segments[which % len(definitions.segments)].name
+    state = encode_state(profile, engine)
+    narrow, bare = Engine(definitions, watched=[name]), Engine(definitions, watched=())
+    whole = explain_segments(engine, profile, clock, [name])
+    assert explain_segments(narrow, decode_state(state, "c", narrow), clock, [name]) == whole
+    present, stripped = at_clock(engine, profile, clock), at_clock(bare, decode_state(state, "c", bare), clock)
+    assert bare.values(stripped) == engine.values(present)
+    assert next_changes(bare, stripped) == next_changes(engine, present)

@@ -10,6 +10,7 @@ import typer
 
 from profilestream.cli import cards, people
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.cli.explain import explain
 from profilestream.core.counting import counted
 from profilestream.core.errors import UsageError
 from profilestream.operations import explain as explaining
@@ -17,7 +18,7 @@ from profilestream.operations import segments as listing
 from profilestream.operations.status import ShardStatus, Status, read_status
 from profilestream.store.reader import ProfileReader
 from profilestream.wire.definitions import parse_definitions
-from profilestream.wire.explanations import explanation_object, time_text
+from profilestream.wire.explanations import time_text
 from profilestream.wire.values import encode_value
 
 MEMBERS_SHOWN = 50
@@ -76,28 +77,6 @@ def profile(
             "segments": found.segments,
         }
     )
-
-
-def explain(
-    customer: CustomerArgument,
-    segment: Annotated[
-        str | None, typer.Argument(metavar="[SEGMENT]", help="The segment; without it, traits and all segments.")
-    ] = None,
-    as_json: JsonOption = False,
-    kafka: KafkaOption = None,
-    redis: RedisOption = None,
-    namespace: NamespaceOption = None,
-) -> None:
-    """Say why a customer is in a segment or is not, and when time alone will change that."""
-    address, name = _redis(kafka, redis, namespace)
-    found = explaining.explain(address, name, customer, segment)
-    if as_json:
-        objects = [explanation_object(customer, e) for e in found.explanations]
-        _print_json(objects if segment is None else objects[0])
-    elif segment is None:
-        cards.show_all(people.console(), customer, found.definitions, found.clock, found.traits, found.explanations)
-    else:
-        cards.show_explanation(people.console(), customer, found.definitions, found.explanations[0])
 
 
 def segments(

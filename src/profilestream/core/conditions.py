@@ -31,7 +31,7 @@ class Condition:
     `step` is the least change of the customer's side (the left one, unless that is written out) that turns the
     condition, and `weight` how large that is beside the value. `given_by` names the events that would give a side that
     is absent. `decides`: it is among the fewest conditions that have to turn for the membership to change. `turns_at`
-    (ms) is when time alone turns it; None: never, or not as far as was looked.
+    (ms) is when time alone turns it; None: never, or not as far as was looked. `segment` is the one of `in_segment`.
     """
 
     text: str
@@ -48,6 +48,7 @@ class Condition:
     given_by: tuple[str, ...] = ()
     decides: bool = False
     turns_at: int | None = None
+    segment: str | None = None
 
     @property
     def helps(self) -> bool | None:
@@ -88,6 +89,7 @@ def _condition(part: Part, leaf: Leaf, truth: Any, raw: tuple[Any, Any], shown: 
         distance=None if leaf.right is None else words.arithmetic("-", *raw),
         varies=(not isinstance(leaf.left, x.Literal), not isinstance(leaf.right, x.Literal | None)),
         part=part,
+        segment=next(iter(x.segments(leaf.node)), None),
         step=step,
         weight=weight(step, *raw),
         given_by=tuple(dict.fromkeys(giver for side in absent for giver in givers(side))),

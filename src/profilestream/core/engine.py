@@ -6,14 +6,15 @@ through the segment index; `evaluate` looks at every segment and is what the ind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from profilestream.core import expressions as x
 from profilestream.core import words
 from profilestream.core.aggregates import KEYS_MAX, Aggregate
-from profilestream.core.definitions import Definitions, Trait
+from profilestream.core.definitions import Definitions, Segment, Trait
 from profilestream.core.index import Index, Probe
 from profilestream.core.memberships import Crossing as Crossing
 from profilestream.core.memberships import Memberships
@@ -47,8 +48,23 @@ def _hash_of(event: Any, handler: Handler) -> bytes:
     return blake2b(handler.salt + event.event_id.encode(), digest_size=8).digest()
 
 
+def _with_named(definitions: Definitions, names: Iterable[str]) -> tuple[Segment, ...]:
+    """The segments of these names and those that they name, in the file's order."""
+    found, waiting = set[str](), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += definitions.by_segment[name].named_segments
+    return tuple(s for s in definitions.segments if s.name in found)
+
+
 class Engine:
-    """Definitions compiled. `ids_max` and `ids_ms_max` bound the remembered event ids, `keys_max` the keys of a map."""
+    """Definitions compiled. `ids_max` and `ids_ms_max` bound the remembered event ids, `keys_max` the keys of a map.
+
+    With `watched` only these segments, and those that they name, are looked at: for questions about some of very many.
+    Traits and states are the same.
+    """
 
     def __init__(
         self,
@@ -57,6 +73,7 @@ class Engine:
         ids_max: int = IDS_MAX,
         ids_ms_max: int = IDS_MS_MAX,
         keys_max: int = KEYS_MAX,
+        watched: Collection[str] | None = None,
     ) -> None:
         self.definitions = definitions
         self._ids_bytes_max = ids_max * _ID_BYTES
@@ -66,8 +83,9 @@ class Engine:
         for segment in definitions.segments:
             nodes += [segment.enter] if segment.exit is None else [segment.enter, segment.exit]
         self.slots = Slots((a for node in nodes for a in x.aggregates(node)), keys_max, definitions.timezone)
-        self.index = Index(((s.enter, s.exit) for s in definitions.segments), self.slots, self._local)
-        self._memberships = Memberships(definitions, self.slots, self._local, self.index)
+        seen = definitions if watched is None else replace(definitions, segments=_with_named(definitions, watched))
+        self.index = Index(((s.enter, s.exit) for s in seen.segments), self.slots, self._local)
+        self._memberships = Memberships(seen, self.slots, self._local, self.index)
         self.handlers: Mapping[str, Handler] = {
             name: self._handler(name, CLOCK << (n + 1)) for n, name in enumerate(definitions.types)
         }

@@ -146,6 +146,12 @@ class _Taken:
         return leave if member else enter.and_also(leave)
 
 
+def _reasons(taken: _Taken, member: bool, outlook: Outlook) -> list[int]:
+    """The leaves that bring the change: a member leaves by those of `exit`, where there is one."""
+    turned = outlook.because.get(taken.segment.name, ())
+    return [n for n in turned if taken.exit is None or not member or n >= taken.entering]
+
+
 def _way(tree: Tree, conditions: list[Condition], wanted: bool) -> Way:
     return nearest_way(tree, [c.helps is True for c in conditions], [c.weight for c in conditions], wanted)
 
@@ -175,7 +181,7 @@ def _explain(
         exit=tuple(conditions[taken.entering :]),
         changes_at=changes_at,
         looked_until=None if changes_at is not None else outlook.looked_until,
-        because=tuple(conditions[n].text for n in outlook.because.get(name, ())),
+        because=tuple(dict.fromkeys(conditions[n].text for n in _reasons(taken, member, outlook))),
         one_of_several=way.one_of_several,
         pacing=taken.segment.pacing,
         held_since=held_since,

@@ -27,6 +27,7 @@ _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _END: Final = r"(?![\s\S])"  # the end of the text; `$` also stands before a last line feed in some engines
 
 _STRING: Final[Schema] = {"type": "string"}
+_STRINGS: Final[Schema] = {"type": "array", "items": {"type": "string"}}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _TIME: Final[Schema] = {
     "type": "string",
@@ -207,36 +208,101 @@ _PROFILE: Final = {
     ),
 }
 
-_EXPLAIN: Final = {
-    "description": "Output of `explain CUSTOMER SEGMENT --json`.",
+_EXPLANATION: Final = _object(
+    ("changes_by", "looked_until", "pacing", "events", "events_whole"),
+    customer_id=_STRING,
+    segment=_STRING,
+    member={"type": "boolean"},
+    crossing=_COUNT,
+    since=_nullable(_TIME),
+    conditions={
+        "type": "array",
+        "items": _object(
+            ("part", "negated", "decides", "changes_at", "distance", "step", "given_by"),
+            text=_STRING,
+            holds={"type": ["boolean", "null"], "description": "null: unknown, something is absent"},
+            value={"description": "the value now; null where absent"},
+            threshold={"description": "the value it is held against; null where there is none"},
+            part={"enum": ["enter", "exit"]},
+            negated={"type": "boolean", "description": "stands under an odd number of `not`"},
+            decides={
+                "type": "boolean",
+                "description": "among the fewest conditions that would have to turn for the membership to change",
+            },
+            changes_at={**_nullable(_TIME), "description": "when time alone turns it"},
+            distance={
+                "type": "number",
+                "description": "value less threshold, in ms for times and durations; absent where it has no meaning",
+            },
+            step={
+                **_object(by={"type": "number"}, beyond={"type": "boolean"}),
+                "description": "the least change of the customer's side that turns it: by that much, or (`beyond`) by "
+                "any more than that",
+            },
+            given_by={**_STRINGS, "description": "events that would give what is absent, in words"},
+        ),
+    },
+    changes_at={**_nullable(_TIME), "description": "when time alone changes the answer"},
+    pacing={
+        **_object(
+            held_since={
+                **_nullable(_TIME),
+                "description": "since when the condition of the next crossing holds; null: nothing waits",
+            },
+            crosses_at={**_nullable(_TIME), "description": "when the crossing comes if its condition holds on"},
+            cools_until={**_nullable(_TIME), "description": "no entry before; null: no cooldown now"},
+            sampled={"type": ["boolean", "null"], "description": "in the sample; null: there is none"},
+        ),
+        "description": "only of a segment with dwell, exit_dwell, cooldown or sample",
+    },
+    changes_by={**_STRINGS, "description": "the conditions that time will have turned by then"},
+    looked_until={
+        **_nullable(_TIME),
+        "description": "where the search for `changes_at` was ended by its limit; null: it was not",
+    },
+    events={
+        "type": "array",
+        "description": "with `--events`: the last that moved what the conditions look at, oldest first",
+        "items": _object(
+            time=_TIME,
+            cause={"enum": ["event", "time"]},
+            event=_nullable(_object(type=_STRING, event_id=_STRING, topic=_STRING, partition=_COUNT, offset=_COUNT)),
+            values={"type": "array", "items": _object(name=_STRING, before={}, after={})},
+            crossings={
+                "type": "array",
+                "items": _object(crossing=_COUNT, change={"enum": ["entered", "exited"]}),
+            },
+        ),
+    },
+    events_whole={"type": "boolean", "description": "false: `before` and `after` lack what the log no longer has"},
+)
+_EXPLAIN: Final = {"description": "Output of `explain CUSTOMER SEGMENT --json`.", **_EXPLANATION}
+_EXPLAIN_CUSTOMER: Final = {
+    "description": "Output of `explain CUSTOMER --json`: every segment, as of `explain`, and every trait.",
     **_object(
-        ("pacing",),
         customer_id=_STRING,
-        segment=_STRING,
-        member={"type": "boolean"},
-        crossing=_COUNT,
-        since=_nullable(_TIME),
-        conditions={
+        generation=_NAME,
+        clock={**_TIME, "description": "the shard's clock, for which all of it is said"},
+        segments={"type": "array", "items": _EXPLANATION},
+        traits={
             "type": "array",
             "items": _object(
-                text=_STRING,
-                holds={"type": ["boolean", "null"], "description": "null: unknown, something is absent"},
-                value={"description": "the value now; null where absent"},
-                threshold={"description": "the value it is held against; null where there is none"},
-            ),
-        },
-        changes_at={**_nullable(_TIME), "description": "when time alone changes the answer"},
-        pacing={
-            **_object(
-                held_since={
+                name=_STRING,
+                value={"description": "null where absent"},
+                text={**_STRING, "description": "its expression"},
+                meaning={**_STRING, "description": "the expression in words"},
+                comment={"type": ["string", "null"], "description": "the comment on its line in the definitions"},
+                complete_since={
                     **_nullable(_TIME),
-                    "description": "since when the condition of the next crossing holds; null: nothing waits",
+                    "description": "covers all events from then on; null: all there ever were or, where `lacks` names "
+                    "topics, unknown",
                 },
-                crosses_at={**_nullable(_TIME), "description": "when the crossing comes if its condition holds on"},
-                cools_until={**_nullable(_TIME), "description": "no entry before; null: no cooldown now"},
-                sampled={"type": ["boolean", "null"], "description": "in the sample; null: there is none"},
+                lacks={
+                    **_STRINGS,
+                    "description": "topics of which earlier records were gone when they were first read",
+                },
+                changes_at={**_nullable(_TIME), "description": "when time alone next changes the value"},
             ),
-            "description": "only of a segment with dwell, exit_dwell, cooldown or sample",
         },
     ),
 }
@@ -313,6 +379,7 @@ _OUTPUTS: Final[Mapping[str, Schema]] = {
     "dead-letter.json": _DEAD_LETTER,
     "profile.json": _PROFILE,
     "explain.json": _EXPLAIN,
+    "explain-customer.json": _EXPLAIN_CUSTOMER,
     "segments.json": {
         "description": "Output of `segments --json`.",
         "type": "array",
