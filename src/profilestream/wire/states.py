@@ -45,12 +45,13 @@ def encode_state(profile: Profile, engine: Engine) -> bytes:
 
 def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
     """The profile that was stored, placed at its own clock; raises StateMismatch for another layout."""
-    version, layout, revision, event_time, as_of, slots, tiles, pending, members, held, ids = _decode(data)
+    version, layout, *rest = _decode(data)
     if version != VERSION or layout != engine.slots.layout:
         raise StateMismatch(
             f"a stored state has layout {layout} (version {version}), the definitions have {engine.slots.layout}; "
             "it was written under other definitions or by another version: see `profilestream status`"
         )
+    revision, event_time, as_of, slots, tiles, pending, members, held, ids = rest
     profile = Profile(customer_id, slots, tiles, pending)
     profile.revision = revision
     profile.event_time = event_time
