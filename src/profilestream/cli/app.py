@@ -19,7 +19,18 @@ app = typer.Typer(
 )
 
 # Each module has `register(app)`, which adds its commands in the order in which help shows them.
-_MODULES = ("trying", "definitions", "local", "running", "data", "simulating", "reading", "describing", "demo")
+_MODULES = (
+    "trying",
+    "definitions",
+    "local",
+    "running",
+    "data",
+    "simulating",
+    "reading",
+    "history",
+    "describing",
+    "demo",
+)
 
 
 def build() -> typer.Typer:

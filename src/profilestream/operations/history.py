@@ -340,15 +340,13 @@ async def _kept(
     try:
         await ids.read()
         async with Admin(kafka) as admin:
-            for topic in topics:
-                position = head.positions.get(topic)
-                if position is None:
-                    continue
-                begin = (await admin.begin_offsets(topic)).get(shard)
-                end = (await admin.end_offsets(topic)).get(shard, 0)
+            bounds = await admin.bounds(head.positions, shard)
+        for topic in topics:
+            if (position := head.positions.get(topic)) is not None:
+                begin, end = bounds.get(topic, (0, -1))
+                anew = position > end or await ids.is_other(topic)
                 first = head.starts.get(topic, 0)
-                anew = begin is None or position > end or await ids.is_other(topic)
-                found.append(Kept(topic, first, position if anew else begin or 0, position, made_anew=anew))
+                found.append(Kept(topic, first, position if anew else begin, position, made_anew=anew))
     except KafkaError as error:
         raise unavailable(kafka, error) from None
     return found

@@ -56,9 +56,9 @@ class Told:
         self._first: dict[str, int] = {}
         self._times: dict[tuple[str, int], int] = {}
         self._clocks: dict[PlaceOf, int] = {}
-        self._at_place: dict[PlaceOf, list[Crossed]] = {}
-        self._by_time: list[Crossed] = []
-        for change, known in changes:
+        self._at_place: dict[PlaceOf, list[tuple[int, Crossed]]] = {}
+        self._by_time: list[tuple[int, int, Crossed]] = []  # the latest first: the earliest is taken from the end
+        for n, (change, known) in enumerate(changes):
             key = change.segment, change.crossing
             if key in self._times or change.crossing > numbers.get(change.segment, 0):
                 continue
@@ -66,20 +66,20 @@ class Told:
             self._first[change.segment] = min(change.crossing, self._first.get(change.segment, change.crossing))
             crossed = Crossed(change.segment, change.crossing, change.time_ms, change.cause, dict(change.values), known)
             if change.event is None:
-                self._by_time.append(crossed)
+                self._by_time.append((change.time_ms, n, crossed))
                 continue
             place = change.event.topic, change.event.partition, change.event.offset
-            self._at_place.setdefault(place, []).append(crossed)
+            self._at_place.setdefault(place, []).append((n, crossed))
             if change.generation == generation:
                 self._clocks[place] = max(change.time_ms, self._clocks.get(place, change.time_ms))
-        self._in_order()
+        self._by_time.sort(reverse=True, key=_when)
 
     def release(self, places: Iterable[PlaceOf]) -> None:
         """The records of these places are no longer there: what they brought comes by time."""
         for place in places:
-            self._by_time += self._at_place.pop(place)
+            self._by_time += [(crossed.at, n, crossed) for n, crossed in self._at_place.pop(place)]
             self._clocks.pop(place, None)
-        self._in_order()
+        self._by_time.sort(reverse=True, key=_when)
 
     @property
     def places(self) -> list[PlaceOf]:
@@ -96,13 +96,13 @@ class Told:
     def until(self, clock: int) -> list[Crossed]:
         """What time alone or a repair brought up to and at the clock (ms), in order of time."""
         found = []
-        while self._by_time and self._by_time[-1].at <= clock:
-            found.append(self._by_time.pop())
+        while self._by_time and self._by_time[-1][0] <= clock:
+            found.append(self._by_time.pop()[2])
         return found
 
     def at_place(self, place: PlaceOf) -> list[Crossed]:
         """What the event of that record brought."""
-        return self._at_place.pop(place, [])
+        return [crossed for _, crossed in self._at_place.pop(place, [])]
 
     def fill_in(self, crossings: Iterable[Crossing], cause: Cause) -> list[Crossed]:
         """Those crossings of the fold that lie before, or behind, all that is told of their segment."""
@@ -120,10 +120,10 @@ class Told:
             return False
         return self._times.get((crossing.segment, crossing.crossing)) != crossing.at
 
-    def _in_order(self) -> None:
-        """The latest first, so that the earliest is taken from the end; at one time the last told first."""
-        self._by_time.reverse()
-        self._by_time.sort(key=lambda c: -c.at)
+
+def _when(timed: tuple[int, int, Crossed]) -> tuple[int, int]:
+    """By time, and at one time in the order in which they were told."""
+    return timed[:2]
 
 
 async def read_announced(settings: Settings, customer_id: str, shard: int) -> list[SegmentChange]:

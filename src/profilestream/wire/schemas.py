@@ -374,6 +374,70 @@ _DESCRIBE: Final = {
     ),
 }
 
+_CROSSED: Final = _object(
+    segment=_STRING,
+    change={"enum": list(get_args(Change))},
+    crossing={"type": "integer", "minimum": 1},
+    time=_TIME,
+    cause={"enum": list(get_args(Cause))},
+    values={"type": "object"},
+    known={"enum": ["announced", "waiting", "folded"], "description": "from the topic, the outbox, or the fold alone"},
+)
+
+_HISTORY: Final = {
+    "description": "A line of `history CUSTOMER --json`: entries in order of the shard's clock, a summary at the end.",
+    "oneOf": [
+        _object(
+            time=_TIME,
+            event={
+                **_nullable(
+                    _object(
+                        type=_STRING,
+                        event_id=_STRING,
+                        occurred_at=_TIME,
+                        topic=_STRING,
+                        partition=_COUNT,
+                        offset=_COUNT,
+                    )
+                ),
+                "description": "null: time alone",
+            },
+            traits={"type": "array", "items": _object(trait=_STRING, before={}, after={})},
+            crossings={"type": "array", "items": _CROSSED},
+        ),
+        _object(
+            customer_id=_STRING,
+            generation=_NAME,
+            shard=_COUNT,
+            clock={**_TIME, "description": "the shard's, now"},
+            events=_COUNT,
+            duplicates=_COUNT,
+            log={
+                "type": "array",
+                "description": "the topics of which the log does not have all",
+                "items": _object(
+                    topic=_STRING,
+                    first_read={**_COUNT, "description": "the offset from which the generation read it"},
+                    begins={**_COUNT, "description": "the offset at which it begins now"},
+                    begins_at={**_nullable(_TIME), "description": "timestamp of the first record that is left"},
+                    gone={**_COUNT, "description": "how many offsets were folded and are gone"},
+                ),
+            },
+            whole_since={
+                "type": "object",
+                "description": "trait -> clock from which on it is whole, null: never; whole ones are left out",
+                "additionalProperties": _nullable(_TIME),
+            },
+            crossings_folded_otherwise={**_COUNT, "description": "crossings that the fold finds other than announced"},
+            differences={
+                "type": ["array", "null"],
+                "description": "traits' values and numbers of crossings that Redis holds otherwise; null: not compared",
+                "items": _object(name=_STRING, folded={}, stored={}),
+            },
+        ),
+    ],
+}
+
 _OUTPUTS: Final[Mapping[str, Schema]] = {
     "segment-change.json": _CHANGE,
     "dead-letter.json": _DEAD_LETTER,
@@ -391,6 +455,7 @@ _OUTPUTS: Final[Mapping[str, Schema]] = {
         "items": _object(customer_id=_STRING, since=_TIME),
     },
     "describe.json": _DESCRIBE,
+    "history.json": _HISTORY,
 }
 
 
