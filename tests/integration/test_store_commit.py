@@ -59,7 +59,7 @@ def full(expected: str = "", commit: str = "a1", sequence: int = 1) -> Commit:
             ProfileWrite("c1", b"\x00\xff\r\n", ["orders", b"2", "_revision", b"3"], due=2_000),
             ProfileWrite("größe 😀", b"s2", ["orders", b"1"]),
         ],
-        memberships=[Membership("big", "c1", 990), Membership("lapsing", "c1", None)],
+        memberships=[Membership("big", "c1", 990, True), Membership("lapsing", "c1", 990, False)],
         changes=[
             Change("c1", "big", 1, "entered", b'{"a":1}'),
             Change("c1", "lapsing", 2, "exited", b'{"a":2}'),
@@ -180,13 +180,13 @@ async def test_ten_thousand_fields_members_and_timers_fit_into_a_commit(
     fields = [text for i in range(10_000) for text in (f"f{i}", str(i))]
     profiles = [ProfileWrite("wide", b"s", fields, removed=[f"g{i}" for i in range(10_000)])]
     profiles += [ProfileWrite(f"c{i}", b"s", due=i) for i in range(10_000)]
-    members = [Membership("big", f"c{i}", i) for i in range(10_000)]
+    members = [Membership("big", f"c{i}", i, True) for i in range(10_000)]
     await store.send_commit(Commit("", "a1", 1, profiles=profiles, memberships=members))
     assert await pipeline.send("HLEN", KEYS.profile("wide")) == 10_000
     assert await pipeline.send("HGET", KEYS.profile("wide"), "f9999") == b"9999"
     assert await pipeline.send("ZCARD", KEYS.segment("big")) == 10_000
     assert len(await store.due(10**6, 20_000)) == 10_000
-    gone = [Membership("big", f"c{i}", None) for i in range(10_000)]
+    gone = [Membership("big", f"c{i}", i, False) for i in range(10_000)]
     await store.send_commit(Commit("a1", "a2", 2, memberships=gone))
     assert await pipeline.send("ZCARD", KEYS.segment("big")) == 0
 

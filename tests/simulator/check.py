@@ -16,6 +16,7 @@ from tests.oracle.aggregates import ProfileScope
 from tests.oracle.expressions import evaluate
 from tests.oracle.history import History, read_event
 from tests.simulator import definitions
+from tests.simulator.counted import miscounts
 from tests.simulator.redis_data import SortedSet
 from tests.simulator.world import World
 
@@ -67,7 +68,9 @@ def _of_shard(world: World, number: int, events: Events, changes: Mapping[tuple[
         profile = {name.decode(): value.decode() for name, value in fields.items()}
         found += _of_profile(world, customer_id, profile, events[customer_id], clock, changes, members)
         found += _of_timer(world, number, customer_id, profile, clock)
-    for name in [s.name for s in definitions.oracle(world.work.text).definitions.segments]:
+    names = [s.name for s in definitions.oracle(world.work.text).definitions.segments]
+    found += miscounts(world, number, names)
+    for name in names:
         stored = data.keys.get(keys.segment(name).encode()) or SortedSet()
         if {m.decode() for m in stored} != members[name]:
             found.append(f"segment {name} of shard {number} has {sorted(stored)}, profiles say {sorted(members[name])}")

@@ -1,6 +1,7 @@
 -- Commits what folding a run of records changed in one shard: all of it, or nothing.
 --
--- KEYS  1 head  2 timers  3 outbox  4 repairs, then profile and state of each profile, then one segment each
+-- KEYS  1 head  2 timers  3 outbox  4 repairs  5 crossings, then profile and state of each profile, then one segment
+--       each
 -- ARGV  1 expected commit id   2 new commit id   3 sequence   4 clock or ''   5 positions (JSON) or ''
 --       6 due before (ms) or ''  7 due names at most
 --       8 count of head arguments  9 profiles  10 timer arguments to set  11 to remove
@@ -9,7 +10,8 @@
 --         profiles    each: 1 to write anew or 0, count removed, count of field arguments, state,
 --                     removed ..., field value ...
 --         timers      score member ...; member ...
---         segments    each: count of arguments to add, to remove, score member ..., member ...
+--         segments    each: name, count of arguments to add, to remove, of crossings, score member ..., member ...,
+--                     minute entered left ...
 --         changes     each: customer segment crossing change value
 -- Gives {1, commit id, changes waiting, due ...}, or {0, present commit id, changes waiting} when the head
 -- is not the expected one.
@@ -18,12 +20,17 @@
 -- the first of them is kept in `repairs`. Stages: 'begin' marks the head, with a sequence number that may leap;
 -- 'announce' brings changes to the outbox all the same; 'end' takes the mark and `repairs` away.
 --
+-- `crossings` has of each segment how many members it has in this shard, and how many entered and left in each minute of
+-- the last hour and each hour of the last day before the shard's clock, the newest first, in numbers since 1970:
+-- "<members>|<minute> <entered> <left> ...|<hour> <entered> <left> ...". See crossings.py.
+--
 -- Redis does not undo a script that fails half-way. So everything that can fail is tried before the first
 -- write, and the head is written last.
 
-local head_key, timers_key, outbox_key, repairs_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local head_key, timers_key, outbox_key, repairs_key, crossings_key = unpack(KEYS, 1, 5)
 local FIXED, UNPACK_MAX = 14, 3500
-local HEAD_KEYS = 4
+local HEAD_KEYS = 5
+local MINUTE_MS, HOUR_MINUTES, DAY_MINUTES = 60000, 60, 1440
 local call = redis.call
 
 local function refuse(what)
@@ -91,12 +98,19 @@ if not scores_stand(at, timers_set) then return refuse('the time of a timer') en
 at = at + timers_set + timers_gone
 local segments_at = at
 for _ = 1, segments do
-  local added, removed = ARGV[at], ARGV[at + 1]
-  if not is_whole(added) or not is_whole(removed) or added % 2 ~= 0 then
+  local added, removed, crossed = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if not is_whole(added) or not is_whole(removed) or not is_whole(crossed) or added % 2 ~= 0 or crossed % 3 ~= 0 then
     return refuse('the shape of a segment')
   end
-  if not scores_stand(at + 2, tonumber(added)) then return refuse('the time of a membership') end
-  at = at + 2 + added + removed
+  if not scores_stand(at + 4, tonumber(added)) then return refuse('the time of a membership') end
+  at = at + 4 + added + removed
+  if at + crossed - 1 > last then return refuse('arguments and counts differ') end
+  for i = at, at + crossed - 1, 3 do
+    if not is_score(ARGV[i]) or not is_whole(ARGV[i + 1]) or not is_whole(ARGV[i + 2]) then
+      return refuse('the crossings of a segment')
+    end
+  end
+  at = at + crossed
 end
 local changes_at = at
 if at + 5 * changes ~= last + 1 then return refuse('arguments and counts differ') end
@@ -114,6 +128,7 @@ local function all_of_kind(kind, from, to, step)
 end
 local segment_keys_at = HEAD_KEYS + 2 * profiles + 1
 if not is_kind(timers_key, 'zset') or not is_kind(outbox_key, 'stream') or not is_kind(repairs_key, 'hash')
+  or not is_kind(crossings_key, 'hash')
   or not all_of_kind('hash', HEAD_KEYS + 1, segment_keys_at - 1, 2)
   or not all_of_kind('zset', segment_keys_at, #KEYS, 1) then
   return refuse('a key of another kind is in the way')
@@ -155,12 +170,46 @@ end
 write('ZADD', timers_key, timers_at, timers_set)
 write('ZREM', timers_key, timers_at + timers_set, timers_gone)
 
+-- Adds to one tile of a window, a list of `tile entered left` with the newest first. Tiles up to `oldest` fall out.
+local function with_crossings(tiles, tile, entered, left, oldest)
+  local at = tonumber(tile)
+  if at <= oldest then return tiles end
+  local first, had_entered, had_left, rest = string.match(tiles, '^(%-?%d+) (%d+) (%d+)(.*)$')
+  if first == tile then
+    return tile .. ' ' .. had_entered + entered .. ' ' .. had_left + left .. rest
+  end
+  local kept, new, waits = {}, tile .. ' ' .. entered .. ' ' .. left, true
+  for known, e, l in string.gmatch(tiles, '(%-?%d+) (%d+) (%d+)') do
+    local began = tonumber(known)
+    if waits and began <= at then
+      waits = false
+      if began == at then e, l = e + entered, l + left else kept[#kept + 1] = new end
+    end
+    if began > oldest then kept[#kept + 1] = known .. ' ' .. e .. ' ' .. l end
+  end
+  if waits then kept[#kept + 1] = new end
+  return table.concat(kept, ' ')
+end
+
+local minute_now = math.floor((clock ~= '' and clock or present[3] or 0) / MINUTE_MS)
 at = segments_at
 for i = segment_keys_at, #KEYS do
-  local added, removed = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  write('ZADD', KEYS[i], at + 2, added)
-  write('ZREM', KEYS[i], at + 2 + added, removed)
-  at = at + 2 + added + removed
+  local name, added, removed, crossed = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  at = at + 4
+  write('ZADD', KEYS[i], at, added)
+  write('ZREM', KEYS[i], at + added, removed)
+  at = at + added + removed
+  local known = call('HGET', crossings_key, name) or ''
+  local minutes, hours = string.match(known, '^%d+|(.*)|(.*)$')
+  minutes, hours = minutes or '', hours or ''
+  for tile = at, at + crossed - 1, 3 do
+    local minute, entered, left = ARGV[tile], ARGV[tile + 1], ARGV[tile + 2]
+    local hour = string.format('%d', math.floor(minute / HOUR_MINUTES))
+    minutes = with_crossings(minutes, minute, entered, left, minute_now - HOUR_MINUTES)
+    hours = with_crossings(hours, hour, entered, left, math.floor((minute_now - DAY_MINUTES) / HOUR_MINUTES))
+  end
+  at = at + crossed
+  call('HSET', crossings_key, name, call('ZCARD', KEYS[i]) .. '|' .. minutes .. '|' .. hours)
 end
 
 if silent then

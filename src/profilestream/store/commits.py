@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import orjson
 
 from ..core.errors import StoreRefused
+from .crossings import MINUTE_MS
 from .keys import ShardKeys
 
 ORIGIN_PREFIX: Final = "o:"
@@ -85,11 +86,12 @@ class ProfileWrite:
 
 @dataclass(slots=True)
 class Membership:
-    """A customer is a member since `entered_at` (ms), or no longer (None); the last of a pair stands."""
+    """A customer entered a segment at `at` (ms), or left it; of a pair the last stands, and each is counted."""
 
     segment: str
     customer_id: str
-    entered_at: int | None
+    at: int
+    entered: bool
 
 
 @dataclass(slots=True)
@@ -165,7 +167,7 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
             timers_gone.append(customer_id)
         else:
             timers_set += (write.due, customer_id)
-    segment_keys, memberships = _memberships(keys, commit.memberships)
+    segment_keys, memberships = _memberships(keys, commit)
     origins: list[Text | int] = []
     for origin, offset in commit.origins.items():
         origins += (ORIGIN_PREFIX + origin, offset)
@@ -181,11 +183,12 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
     return [
         "EVALSHA",
         sha,
-        4 + len(profile_keys) + len(segment_keys),
+        5 + len(profile_keys) + len(segment_keys),
         keys.head,
         keys.timers,
         keys.outbox,
         keys.repairs,
+        keys.crossings,
         *profile_keys,
         *segment_keys,
         commit.expected,
@@ -211,13 +214,21 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
     ]
 
 
-def _memberships(keys: ShardKeys, memberships: Sequence[Membership]) -> tuple[list[str], list[Text | int]]:
-    """The keys of the segments touched, and for each its arguments. Of a pair only the last counts."""
+def _memberships(keys: ShardKeys, commit: Commit) -> tuple[list[str], list[Text | int]]:
+    """The keys of the segments touched, and for each its arguments.
+
+    What a repair announces is not counted: those crossings were, when refolding came to them.
+    """
     segments: dict[str, dict[str, int | None]] = {}
-    for membership in memberships:
-        segments.setdefault(membership.segment, {})[membership.customer_id] = membership.entered_at
+    crossings: dict[str, dict[int, list[int]]] = {}
+    counts = commit.stage != "announce"
+    for membership in commit.memberships:
+        segment, at, entered = membership.segment, membership.at, membership.entered
+        segments.setdefault(segment, {})[membership.customer_id] = at if entered else None
+        if counts:
+            crossings.setdefault(segment, {}).setdefault(at // MINUTE_MS, [0, 0])[not entered] += 1
     arguments: list[Text | int] = []
-    for customers in segments.values():
+    for segment, customers in segments.items():
         added: list[Text | int] = []
         removed: list[Text | int] = []
         for customer_id, entered_at in customers.items():
@@ -225,7 +236,8 @@ def _memberships(keys: ShardKeys, memberships: Sequence[Membership]) -> tuple[li
                 removed.append(customer_id)
             else:
                 added += (entered_at, customer_id)
-        arguments += (len(added), len(removed), *added, *removed)
+        counted = [n for minute, (entered, left) in crossings.get(segment, {}).items() for n in (minute, entered, left)]
+        arguments += (segment, len(added), len(removed), len(counted), *added, *removed, *counted)
     return [keys.segment(name) for name in segments], arguments
 
 
