@@ -78,7 +78,7 @@ class Shard:
 
     def commit(self) -> Commit:
         writer = ProfileWriter(self.engine)
-        memberships = [Membership(x.segment, c, x.at if x.crossing % 2 else None) for c, x in self.crossings]
+        memberships = [Membership(x.segment, c, x.at, x.crossing % 2 == 1) for c, x in self.crossings]
         changes = [
             Change(c, x.segment, x.crossing, "entered" if x.crossing % 2 else "exited", b"{}")
             for c, x in self.crossings
@@ -268,7 +268,41 @@ def test_segments_and_members_agree_with_every_profile(cli: Cli, shop: Settings)
     first = read(cli, "profile", members[0]["customer_id"])
     assert first["segments"]["big_spender"]["since"] == members[0]["since"]
     assert read(cli, "members", "big_spender", "--count", "3") == members[:3]
+    assert read(cli, "members", "big_spender", "--newest") == members[::-1]
     assert read(cli, "members", "lapsing") == []
+
+
+def test_segments_count_who_entered_and_left_lately_by_the_shards_own_clocks(cli: Cli, own_settings: Settings) -> None:
+    # `e` leaves on the evening of the 9th, by time alone, and comes back; the last order's time is the newest clock.
+    events = [
+        *(order("a", n, "2026-01-01T10:00:00Z") for n in range(2)),
+        *(order("b", n, "2026-01-09T10:00:00Z") for n in range(2)),
+        *(order("c", n, f"2026-01-10T0{n}:00:00Z", 600_000) for n in range(2)),
+        *(order("e", n, "2025-12-10T20:00:00Z") for n in range(2)),
+        order("e", 2, "2026-01-10T09:45:00Z"),
+        *(order("d", n, "2026-01-10T09:30:00Z") for n in range(2)),
+        order("later", 1, "2026-01-10T10:00:00Z"),
+    ]
+    asyncio.run(store(own_settings, BERLIN, sorted(events, key=lambda e: e["occurred_at"])))
+    regular, big = read(cli, "segments")
+    assert regular == {
+        "name": "regular",
+        "description": "Came back",
+        "members": 5,
+        "entered_1h": 2,
+        "left_1h": 0,
+        "entered_1d": 3,
+        "left_1d": 1,
+        "as_of": "2026-01-10T10:00:00.000Z",
+    }
+    assert (big["members"], big["entered_1h"], big["entered_1d"]) == (1, 0, 1)
+    shown = cli("segments")
+    assert [line.split() for line in shown.stdout.splitlines()[1:]] == [
+        ["regular", "5", "2", "0", "3", "1", "Came", "back"],
+        ["big", "1", "0", "0", "1", "0"],
+    ]
+    assert shown.stderr.startswith("1h and 1d end at 2026-01-10 10:00:00 UTC, the newest clock of all shards, ")
+    assert shown.stderr.endswith(" behind this machine's\n")
 
 
 def test_a_key_is_all_that_redis_cli_needs(cli: Cli, berlin: Settings) -> None:
@@ -348,12 +382,53 @@ def test_a_person_sees_fifty_members_and_how_many_more(cli: Cli, shop: Settings)
     total = next(s["members"] for s in read(cli, "segments") if s["name"] == "growing")
     some = cli("members", "growing")
     assert len(some.stdout.splitlines()) == 50
-    assert some.stderr == f"50 of {total:,} members; --count shows more\n"
+    assert some.stderr.startswith(f"50 of {total:,} members; --after ")
     assert len(cli("members", "growing", "--count", "7").stdout.splitlines()) == 7
-    rows = [line.split(maxsplit=2) for line in cli("segments").stdout.splitlines()]
-    assert rows[0] == ["segment", "members", "description"]
-    assert ["growing", f"{total:,}"] in rows
+    rows = [line.split() for line in cli("segments").stdout.splitlines()]
+    assert " ".join(rows[0]) == "segment members entered 1h left 1h entered 1d left 1d description"
+    assert ["growing", f"{total:,}"] in [row[:2] for row in rows]
     assert cli("members", "lapsing").stderr == "lapsing has no members\n"
+
+
+@pytest.mark.parametrize("order", [(), ("--newest",)])
+def test_pages_go_on_where_the_last_one_said_and_come_to_all_members(
+    cli: Cli, shop: Settings, order: tuple[str, ...]
+) -> None:
+    everyone = cli("members", "growing", "--all", *order).stdout.splitlines()
+    seen: list[str] = []
+    more: tuple[str, ...] = ()
+    while True:
+        some = cli("members", "growing", "--count", "150", *order, *more)
+        seen += some.stdout.splitlines()
+        if not some.stderr:
+            break
+        more = ("--after", some.stderr.split("--after ")[1].split()[0])
+    assert seen == everyone and len(set(seen)) == len(seen) > 450
+    page = read(cli, "members", "growing", "--count", "150", *order, *more)
+    assert [f"{m['since']}  {m['customer_id']}" for m in page] == everyone[-len(page) :]
+
+
+def test_members_are_chosen_by_when_they_entered(cli: Cli, shop: Settings) -> None:
+    everyone = read(cli, "members", "growing")
+    newest = max(m["since"] for m in everyone)
+    chosen = [m for m in everyone if "1997-05-01T00:00:00.000Z" <= m["since"] < "1998-01-01T00:00:00.000Z"]
+    bounds = ("--since", "1997-05-01T00:00:00Z", "--until", "1998-01-01T00:00:00Z")
+    assert 0 < len(chosen) < len(everyone)
+    assert read(cli, "members", "growing", *bounds) == chosen
+    assert read(cli, "members", "growing", *bounds, "--newest", "--count", "5") == chosen[:-6:-1]
+    assert cli("members", "growing", *bounds, "--total").stdout == f"{len(chosen)}\n"
+    assert cli("members", "growing", "--total").stdout == f"{len(everyone)}\n"
+    # How long ago is meant by the shards' clocks, as the last hour of `segments` is.
+    assert newest in [m["since"] for m in read(cli, "members", "growing", "--since", "30d")]
+    assert cli("members", "growing", "--until", "1990-01-01T00:00:00Z").stderr.endswith(
+        "has no members who entered then\n"
+    )
+
+
+def test_what_cannot_be_meant_of_members_is_wrong_use(cli: Cli, berlin: Settings) -> None:
+    for words in (("--after", "nonsense"), ("--all", "--count", "3"), ("--since", "yesterday")):
+        done = cli("members", "regular", *words, expect=2)
+        assert done.stdout == "" and done.stderr.count("\n") == 1
 
 
 def test_definitions_without_segments_are_said_to_have_none(cli: Cli, own_settings: Settings) -> None:

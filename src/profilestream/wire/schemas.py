@@ -447,7 +447,17 @@ _OUTPUTS: Final[Mapping[str, Schema]] = {
     "segments.json": {
         "description": "Output of `segments --json`.",
         "type": "array",
-        "items": _object(name=_STRING, description={"type": ["string", "null"]}, members=_COUNT),
+        "items": _object(
+            ("entered_1h", "left_1h", "entered_1d", "left_1d", "as_of"),
+            name=_STRING,
+            description={"type": ["string", "null"]},
+            members=_COUNT,
+            entered_1h={**_COUNT, "description": "crossings in the hour that ends at as_of"},
+            left_1h=_COUNT,
+            entered_1d={**_COUNT, "description": "crossings in the day that ends at as_of"},
+            left_1d=_COUNT,
+            as_of={**_nullable(_TIME), "description": "the newest of all shards' clocks; null before the first event"},
+        ),
     },
     "members.json": {
         "description": "Output of `members SEGMENT --json`.",
