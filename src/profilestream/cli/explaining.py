@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from profilestream.cli import people
+from profilestream.cli.describing import amount
 from profilestream.core.conditions import Condition
 from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions, Segment, kind_of_trait
@@ -40,7 +41,7 @@ def show_explanation(out: Console, customer_id: str, definitions: Definitions, e
     out.print()
     for line in (
         *_notes(explanation),
-        _hangs_on(explanation, zone),
+        *_hangs_on(explanation, zone),
         *_waits(explanation, zone),
         _time_alone(explanation, zone),
     ):
@@ -89,12 +90,12 @@ def _to_turn(condition: Condition) -> str:
         return ""
     if not step.by:
         return "equal"  # any change turns it, of which none is the least
-    amount = ("more than " if step.beyond else "") + _size(condition, step.by)
+    size = ("more than " if step.beyond else "") + _size(condition, step.by)
     if condition.kind == "time":
-        return f"needs {amount} later" if step.by > 0 else f"{amount} too late"
+        return f"needs {size} later" if step.by > 0 else f"{size} too late"
     if condition.kind == "duration":
-        return f"needs {amount} more" if step.by > 0 else f"{amount} too long"
-    return f"needs {amount} more" if step.by > 0 else f"{amount} too much"
+        return f"needs {size} more" if step.by > 0 else f"{size} too long"
+    return f"needs {size} more" if step.by > 0 else f"{size} too much"
 
 
 def _to_lose(condition: Condition) -> str:
@@ -109,21 +110,24 @@ def _to_lose(condition: Condition) -> str:
 
 def _size(condition: Condition, length: int | float) -> str:
     size = abs(length)
+    if condition.currency is not None:
+        return amount(size, condition.currency)
     return people.duration(size) if condition.kind in ("time", "duration") else people.number(size)
 
 
-def _hangs_on(explanation: Explanation, zone: ZoneInfo) -> str:
-    """The fewest conditions that would have to turn, and how far each is from it."""
+def _hangs_on(explanation: Explanation, zone: ZoneInfo) -> Iterable[str]:
+    """The fewest conditions that would have to turn, and how far each is; nothing where the crossing only waits."""
     deciding = [c for c in explanation.conditions if c.decides]
     others = "; or in other ways" if explanation.one_of_several else ""
+    if not deciding:
+        return
     reasons = [_reason(c, zone) for c in deciding]
     if explanation.member:
-        return f"nearest way out: {'; '.join(reasons)}{others}"
-    if not deciding:
-        return "no condition fails"
+        yield f"nearest way out: {'; '.join(reasons)}{others}"
+        return
     parts = zip(deciding, reasons, strict=True)
     found = "; ".join(reason if c.part == "enter" else f"exit, which holds: {reason}" for c, reason in parts)
-    return f"{'nearest way in' if explanation.one_of_several else 'fails on'}: {found}{others}"
+    yield f"{'nearest way in' if explanation.one_of_several else 'fails on'}: {found}{others}"
 
 
 def _notes(explanation: Explanation) -> Iterable[str]:
@@ -132,7 +136,7 @@ def _notes(explanation: Explanation) -> Iterable[str]:
         names = [_condition(c) for c in explanation.conditions if giver in c.given_by]
         yield f"no value yet for {', '.join(dict.fromkeys(names))}: it comes with {people.one_line(giver)}"
     for name in dict.fromkeys(c.segment for c in explanation.conditions if c.segment is not None):
-        yield f"in_segment('{name}') is explained by `profilestream explain CUSTOMER {name}`"
+        yield f"for in_segment('{name}') ask `profilestream explain CUSTOMER {name}`"
 
 
 def _waits(explanation: Explanation, zone: ZoneInfo) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from profilestream.core import expressions as x
 from profilestream.core import linear, words
+from profilestream.core.amounts import is_amount
+from profilestream.core.definitions import Definitions
 from profilestream.core.engine import Engine
 from profilestream.core.expressions import Kind, Node
 from profilestream.core.leaves import Leaf
@@ -31,7 +33,8 @@ class Condition:
     `step` is the least change of the customer's side (the left one, unless that is written out) that turns the
     condition, and `weight` how large that is beside the value. `given_by` names the events that would give a side that
     is absent. `decides`: it is among the fewest conditions that have to turn for the membership to change. `turns_at`
-    (ms) is when time alone turns it; None: never, or not as far as was looked. `segment` is the one of `in_segment`.
+    (ms) is when time alone turns it; None: never, or not as far as was looked. `segment` is the one of `in_segment`,
+    `currency` that of amounts, which are in its minor units.
     """
 
     text: str
@@ -49,6 +52,7 @@ class Condition:
     decides: bool = False
     turns_at: int | None = None
     segment: str | None = None
+    currency: str | None = None
 
     @property
     def helps(self) -> bool | None:
@@ -70,12 +74,16 @@ def read_conditions(
     raw = engine.read(sides, profile, clock)
     shown = engine.read(sides, profile, clock, shown=True)
     return [
-        _condition(part, leaf, truths[i], (raw[2 * i], raw[2 * i + 1]), (shown[2 * i], shown[2 * i + 1]))
+        _condition(
+            engine.definitions, part, leaf, truths[i], (raw[2 * i], raw[2 * i + 1]), (shown[2 * i], shown[2 * i + 1])
+        )
         for i, (part, leaf) in enumerate(found)
     ]
 
 
-def _condition(part: Part, leaf: Leaf, truth: Any, raw: tuple[Any, Any], shown: tuple[Any, Any]) -> Condition:
+def _condition(
+    definitions: Definitions, part: Part, leaf: Leaf, truth: Any, raw: tuple[Any, Any], shown: tuple[Any, Any]
+) -> Condition:
     step = _step(leaf, *raw)
     sides = (leaf.left,) if leaf.right is None else (leaf.left, leaf.right)
     absent = [side for side, value in zip(sides, raw, strict=False) if value is None]
@@ -90,10 +98,17 @@ def _condition(part: Part, leaf: Leaf, truth: Any, raw: tuple[Any, Any], shown: 
         varies=(not isinstance(leaf.left, x.Literal), not isinstance(leaf.right, x.Literal | None)),
         part=part,
         segment=next(iter(x.segments(leaf.node)), None),
+        currency=_currency(definitions, leaf),
         step=step,
         weight=weight(step, *raw),
         given_by=tuple(dict.fromkeys(giver for side in absent for giver in givers(side))),
     )
+
+
+def _currency(definitions: Definitions, leaf: Leaf) -> str | None:
+    """The currency of the customer's side, where that is an amount."""
+    side = leaf.right if isinstance(leaf.left, x.Literal) and leaf.right is not None else leaf.left
+    return definitions.money.currency if definitions.money and is_amount(side, definitions.types) else None
 
 
 def _step(leaf: Leaf, value: Any, threshold: Any) -> Step | None:

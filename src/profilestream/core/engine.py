@@ -6,7 +6,8 @@ through the segment index; `evaluate` looks at every segment and is what the ind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import copy
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -220,6 +221,23 @@ class Engine:
         """A function that reads the values of expressions off a profile at a clock, many times."""
         read = compile_read(nodes, self.slots, self._local, shown)
         return lambda profile, now: read(profile.slots, now, profile.members)
+
+    def ahead(self, profile: Profile, nodes: Iterable[x.Node]) -> Profile:
+        """A copy of the profile to carry forward, on which time moves only what these expressions read.
+
+        All else that is read off it is worth nothing.
+        """
+        copied = copy.deepcopy(profile)
+        self.slots.hold(copied, {a for node in nodes for a in x.aggregates(node)})
+        self._set_due(copied)
+        return copied
+
+    def conditions(self, names: Iterable[str]) -> Iterator[x.Node]:
+        """What decides who is in these segments, those that they name included."""
+        for segment in _with_named(self.definitions, names):
+            yield segment.enter
+            if segment.exit is not None:
+                yield segment.exit
 
     def moves(self, node: x.Node) -> bool:
         """Whether time alone may change the value of an expression."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -41,7 +40,7 @@ def look_ahead(
     steps_max: int = STEPS_MAX,
 ) -> Outlook:
     """The outlook of the named segments; `leaves` has the leaves to watch of some of them. The profile stays."""
-    ahead, found = copy.deepcopy(profile), Outlook()
+    ahead, found = engine.ahead(profile, engine.conditions(names)), Outlook()
     watched = _Watched(engine, ahead, leaves)
     wanted, crossings = set(names), list[Crossing]()
     for _ in range(steps_max):
@@ -65,9 +64,9 @@ def next_changes(engine: Engine, profile: Profile, steps_max: int = STEPS_MAX) -
 
     A trait that is not in it does not change, or not before that limit. The engine need not watch any segment.
     """
-    ahead, changes = copy.deepcopy(profile), dict[str, int]()
-    traits = engine.changed_traits(CLOCK)
-    read = engine.reader(tuple(t.node for t in traits))
+    traits, changes = engine.changed_traits(CLOCK), dict[str, int]()
+    nodes = tuple(t.node for t in traits)
+    ahead, read = engine.ahead(profile, nodes), engine.reader(nodes)
     before = read(ahead, ahead.as_of)
     for _ in range(steps_max):
         if ahead.due > TIME_MS_MAX or len(changes) == len(traits):

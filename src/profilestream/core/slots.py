@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +145,15 @@ class Slots:
         for place, clocked in self.clocked:
             due = min(due, clocked.due(profile.slots[place], now))
         return due
+
+    def hold(self, profile: Profile, aggregates: Collection[x.Aggregate]) -> None:
+        """Holds every window still but those of these aggregates: time passes over the others no more."""
+        for slot in self.all:
+            if (w := slot.window) is not None and slot.node not in aggregates:
+                profile.tiles[w.tiles] = {}
+                if w.ago_ms:
+                    profile.pending[w.pending] = {}
+        profile.window_due = self.next_due(profile, profile.as_of)
 
 
 def _admit(profile: Profile, w: Window, tiles: dict[int, Any], seen: int) -> None:

@@ -33,7 +33,7 @@ def explanation_object(customer_id: str, explanation: Explanation) -> dict[str, 
 
 
 def _condition_object(condition: Condition) -> dict[str, Any]:
-    """`distance`, `step` and `given_by` are there only where they say something."""
+    """`distance`, `step`, `currency` and `given_by` are there only where they say something."""
     found: dict[str, Any] = {
         "text": condition.text,
         "holds": condition.holds,
@@ -48,6 +48,8 @@ def _condition_object(condition: Condition) -> dict[str, Any]:
         found["distance"] = condition.distance
     if condition.step is not None:
         found["step"] = {"by": condition.step.by, "beyond": condition.step.beyond}
+    if condition.currency is not None:
+        found["currency"] = condition.currency
     if condition.given_by:
         found["given_by"] = list(condition.given_by)
     return found

@@ -218,7 +218,7 @@ _EXPLANATION: Final = _object(
     conditions={
         "type": "array",
         "items": _object(
-            ("part", "negated", "decides", "changes_at", "distance", "step", "given_by"),
+            ("part", "negated", "decides", "changes_at", "distance", "step", "currency", "given_by"),
             text=_STRING,
             holds={"type": ["boolean", "null"], "description": "null: unknown, something is absent"},
             value={"description": "the value now; null where absent"},
@@ -239,6 +239,7 @@ _EXPLANATION: Final = _object(
                 "description": "the least change of the customer's side that turns it: by that much, or (`beyond`) by "
                 "any more than that",
             },
+            currency={**_STRING, "description": "of amounts, which are in its minor units"},
             given_by={**_STRINGS, "description": "events that would give what is absent, in words"},
         ),
     },
