@@ -31,13 +31,15 @@ enter = "in_segment('vip') and week >= 1 and sum(purchase.amount_minor, over='30
 """
 
 
+ORDERS: list[dict[str, Any]] = [
+    {"type": "purchase", "event_id": f"e{n}", "customer_id": "c", "occurred_at": T0 + n * DAY, "amount_minor": 10}
+    for n in range(3)
+]
+
+
 def shard() -> Shard:
     """One customer with three orders, a day apart."""
-    events: list[dict[str, Any]] = [
-        {"type": "purchase", "event_id": f"e{n}", "customer_id": "c", "occurred_at": T0 + n * DAY, "amount_minor": 10}
-        for n in range(3)
-    ]
-    return Shard(Engine(parse_definitions(TEXT))).take_all(events)
+    return Shard(Engine(parse_definitions(TEXT))).take_all(ORDERS)
 
 
 def told(clock: int, first_reads: FirstReads | None = None) -> dict[str, ExplainedTrait]:
@@ -125,3 +127,11 @@ def test_what_the_conditions_look_at_is_named_as_the_file_names_it_or_in_words()
     definitions = parse_definitions(TEXT)
     names = [name for name, _ in watched_values(definitions, definitions.by_segment["loyal"])]
     assert names == ["week", "sum of amount_minor of purchase events, in the last 30 days", "orders"]
+
+
+def test_what_time_does_to_a_named_segment_is_seen_by_an_engine_that_watches_the_one_that_names_it() -> None:
+    text = TEXT.replace('"orders >= 2"', '"week >= 3"').replace("in_segment('vip') and week >= 1", "in_segment('vip')")
+    engine = Engine(parse_definitions(text), watched=["loyal"])
+    profile = engine.revive(Shard(Engine(parse_definitions(text))).take_all(ORDERS).profiles["c"])
+    explained = explain_segment(engine, profile, "loyal", T0 + 2 * DAY)
+    assert explained.changes_at == T0 + 7 * DAY and explained.because == ("in_segment('vip')",)

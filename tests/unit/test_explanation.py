@@ -10,7 +10,7 @@ from tests.property.shard import DAY, T0, Shard, definitions_text, engine_of
 from profilestream.core.conditions import Condition
 from profilestream.core.engine import Engine
 from profilestream.core.explanation import at_clock, explain_segment, explain_segments
-from profilestream.core.leaves import leaves
+from profilestream.core.leaves import Joined, leaves, take_apart
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.states import encode_state
 
@@ -67,6 +67,14 @@ def test_the_leaves_of_a_condition_are_its_own_words_in_its_own_order(condition:
     definitions = parse_definitions(definitions_text(TRAITS, {"s": condition}))
     node = definitions.by_segment["s"].conditions[0]
     assert [leaf.text for leaf in leaves(condition, node)] == expected
+
+
+def test_every_not_is_pushed_down_to_the_leaves() -> None:
+    text = "not (repeats or orders > 5 and not has(last_at)) and (not 1 < orders < 3 or not not vip)"
+    definitions = parse_definitions(definitions_text(TRAITS, {"s": text}))
+    found, tree = take_apart(text, definitions.by_segment["s"].conditions[0])
+    assert tree == Joined("and", (Joined("and", (0, Joined("or", (1, 2)))), Joined("or", (Joined("or", (3, 4)), 5))))
+    assert [leaf.negated for leaf in found] == [True, True, False, True, True, False]
 
 
 def test_a_leaf_under_an_odd_number_of_nots_is_negated() -> None:
