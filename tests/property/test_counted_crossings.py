@@ -71,13 +71,13 @@ def test_no_more_tiles_are_kept_than_an_hour_and_a_day_have() -> None:
         command = commit_command(SCRIPT_SHA, KEYS, commit, 1)
         data.execute([a if isinstance(a, bytes) else str(a).encode() for a in command])
         _, minutes, hours = data.keys[KEYS.crossings.encode()][b"s"].split(b"|")
-        assert len(minutes.split()) <= 3 * 60 and len(hours.split()) <= 3 * 24
-        newest_first = [int(tile) for tile in hours.split()[::3]]
+        assert len(minutes.split()) <= 2 + 3 * 60 and len(hours.split()) <= 2 + 3 * 24
+        newest_first = [int(tile) for tile in hours.split()[2::3]]
         assert newest_first == sorted(newest_first, reverse=True)
 
 
 def test_shards_are_added_up_and_one_without_counts_has_none() -> None:
     minute, hour = T0 // MINUTE, T0 // HOUR
-    here, there = b"3|%d 2 1|%d 4 1" % (minute, hour), b"7||%d 5 6 %d 9 9" % (hour - 23, hour - 24)
+    here, there = b"3|2 1 %d 2 1|4 1 %d 4 1" % (minute, hour), b"7||14 15 %d 5 6 %d 9 9" % (hour - 23, hour - 24)
     assert traffic([here, None, there], T0) == Traffic(10, 2, 1, 9, 7)
     assert traffic([], T0) == Traffic()

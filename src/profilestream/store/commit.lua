@@ -21,8 +21,7 @@
 -- 'announce' brings changes to the outbox all the same; 'end' takes the mark and `repairs` away.
 --
 -- `crossings` has of each segment how many members it has in this shard, and how many entered and left in each minute of
--- the last hour and each hour of the last day before the shard's clock, the newest first, in numbers since 1970:
--- "<members>|<minute> <entered> <left> ...|<hour> <entered> <left> ...". See crossings.py.
+-- the last hour and each hour of the last day before the shard's clock; the layout is described in crossings.py.
 --
 -- Redis does not undo a script that fails half-way. So everything that can fail is tried before the first
 -- write, and the head is written last.
@@ -170,24 +169,31 @@ end
 write('ZADD', timers_key, timers_at, timers_set)
 write('ZREM', timers_key, timers_at + timers_set, timers_gone)
 
--- Adds to one tile of a window, a list of `tile entered left` with the newest first. Tiles up to `oldest` fall out.
-local function with_crossings(tiles, tile, entered, left, oldest)
+-- Adds to one tile of a window: the sums of all tiles, then `tile entered left` of each, the newest first. Tiles up to
+-- `oldest` fall out.
+local function with_crossings(counted, tile, entered, left, oldest)
   local at = tonumber(tile)
-  if at <= oldest then return tiles end
-  local first, had_entered, had_left, rest = string.match(tiles, '^(%-?%d+) (%d+) (%d+)(.*)$')
+  if at <= oldest then return counted end
+  local sum_entered, sum_left, first, had_entered, had_left, rest =
+    string.match(counted, '^(%d+) (%d+) (%-?%d+) (%d+) (%d+)()')
   if first == tile then
-    return tile .. ' ' .. had_entered + entered .. ' ' .. had_left + left .. rest
+    return table.concat({sum_entered + entered, sum_left + left, tile, had_entered + entered, had_left + left}, ' ')
+      .. string.sub(counted, rest)
   end
-  local kept, new, waits = {}, tile .. ' ' .. entered .. ' ' .. left, true
-  for known, e, l in string.gmatch(tiles, '(%-?%d+) (%d+) (%d+)') do
-    local began = tonumber(known)
-    if waits and began <= at then
+  local kept, waits = {0, 0}, true
+  local function keep(began, e, l)
+    if tonumber(began) <= oldest then return end
+    kept[1], kept[2] = kept[1] + e, kept[2] + l
+    kept[#kept + 1] = began .. ' ' .. e .. ' ' .. l
+  end
+  for began, e, l in string.gmatch(string.match(counted, '^%d+ %d+ (.*)$') or '', '(%-?%d+) (%d+) (%d+)') do
+    if waits and tonumber(began) <= at then
       waits = false
-      if began == at then e, l = e + entered, l + left else kept[#kept + 1] = new end
+      if tonumber(began) == at then e, l = e + entered, l + left else keep(tile, entered, left) end
     end
-    if began > oldest then kept[#kept + 1] = known .. ' ' .. e .. ' ' .. l end
+    keep(began, e, l)
   end
-  if waits then kept[#kept + 1] = new end
+  if waits then keep(tile, entered, left) end
   return table.concat(kept, ' ')
 end
 
@@ -200,8 +206,10 @@ for i = segment_keys_at, #KEYS do
   write('ZREM', KEYS[i], at + added, removed)
   at = at + added + removed
   local known = call('HGET', crossings_key, name) or ''
-  local minutes, hours = string.match(known, '^%d+|(.*)|(.*)$')
-  minutes, hours = minutes or '', hours or ''
+  local minutes, hours = '', ''
+  local begin = string.find(known, '|', 1, true)
+  local middle = begin and string.find(known, '|', begin + 1, true)
+  if middle then minutes, hours = string.sub(known, begin + 1, middle - 1), string.sub(known, middle + 1) end
   for tile = at, at + crossed - 1, 3 do
     local minute, entered, left = ARGV[tile], ARGV[tile + 1], ARGV[tile + 2]
     local hour = string.format('%d', math.floor(minute / HOUR_MINUTES))

@@ -1,11 +1,12 @@
 """How many members a segment has in a shard, and how many came and went lately: what `commit.lua` counts.
 
-    ps:<gen>:{<shard>}:crossings    hash  segment -> members|minute entered left ...|hour entered left ...
+    ps:<gen>:{<shard>}:crossings    hash  segment -> members|minutes|hours
 
-Minutes and hours are tiles, numbered since 1970, the newest first; a crossing stands in the tile of its own time. There
-are those of the last hour and of the last day before the shard's clock, and they are counted as the language's windows
-of '1h' and '1d' are: while a tile began after the clock less the window. So no crossing counts that is older than the
-window, and one may stop counting a tile early. At most 60 and 24 tiles a segment, whatever happens.
+`minutes` and `hours` are each empty, or "entered left tile entered left tile entered left ...": the sums of all tiles,
+then the tiles, numbered since 1970, the newest first. A crossing stands in the tile of its own time. There are those of
+the last hour and of the last day before the shard's clock, and they are counted as the language's windows of '1h' and
+'1d' are: while a tile began after the clock less the window. So no crossing counts that is older than the window, and
+one may stop counting a tile early. At most 60 and 24 tiles a segment, whatever happens.
 
 Never does any I/O.
 """
@@ -51,9 +52,16 @@ def traffic(counted: Iterable[bytes | None], clock: int) -> Traffic:
     return Traffic(members, entered_1h, left_1h, entered_1d, left_1d)
 
 
-def _since(tiles: bytes, oldest: int) -> tuple[int, int]:
-    """How many entered and left in the tiles that began after `oldest`."""
-    numbers = [*map(int, tiles.split())]
-    while numbers and numbers[-3] <= oldest:
-        del numbers[-3:]
-    return sum(numbers[1::3]), sum(numbers[2::3])
+def _since(counted: bytes, oldest: int) -> tuple[int, int]:
+    """How many entered and left in the tiles that began after `oldest`: all, less those at the end that are older."""
+    all_entered, all_left, tiles = counted.split(b" ", 2)
+    if int(tiles[: tiles.index(b" ")]) <= oldest:
+        return 0, 0
+    entered, left = int(all_entered), int(all_left)
+    while True:
+        rest, tile, tile_entered, tile_left = (b" " + tiles).rsplit(b" ", 3)
+        if int(tile) > oldest:
+            return entered, left
+        entered -= int(tile_entered)
+        left -= int(tile_left)
+        tiles = rest[1:]
