@@ -34,6 +34,10 @@ class Count(Aggregate):
     name = "count"
     summary = "how many rows"
 
+    @property
+    def is_plain(self) -> bool:
+        return True
+
     def zero(self) -> int:
         return 0
 
@@ -58,6 +62,10 @@ class Sum(Aggregate):
 
     def __init__(self, integral: bool = True) -> None:
         self.integral = integral
+
+    @property
+    def is_plain(self) -> bool:
+        return self.integral
 
     def zero(self) -> int:
         return 0
@@ -105,6 +113,10 @@ class Min(Aggregate):
     name = "min"
     summary = "the least value"
 
+    @property
+    def is_plain(self) -> bool:
+        return True
+
     def zero(self) -> None:
         return None
 
@@ -123,6 +135,10 @@ class Max(Aggregate):
 
     name = "max"
     summary = "the greatest value"
+
+    @property
+    def is_plain(self) -> bool:
+        return True
 
     def zero(self) -> None:
         return None

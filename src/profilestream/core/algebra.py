@@ -72,6 +72,11 @@ class Aggregate:
     summary: ClassVar[str]
     ordered: ClassVar[bool] = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the state is the value."""
+        return False
+
     def zero(self) -> State:
         raise NotImplementedError
 

@@ -19,10 +19,11 @@ and after, so is the `and`; and where the guard itself changes, it is looked at.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from profilestream.core.events import FACTS
 from profilestream.core.expressions import Node
 from profilestream.core.words import NEVER, token
 
@@ -32,6 +33,9 @@ TOP: Final = 1 << 40
 
 NOTHING: Final[dict[str, int]] = {}
 """What a profile keeps of a map in which nothing is away from home; never written to."""
+
+FACT_IS_KEPT: Final = 20
+"""How much better than what events change all the time a fact of a customer is as a guard."""
 
 Guard = tuple["Group", tuple[Any, ...]]
 """A group, and those of its tokens under which the guarding comparison may be true."""
@@ -114,16 +118,51 @@ def _unzipped(pairs: list[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int,
     return tuple(at for at, _ in pairs), tuple(by for _, by in pairs)
 
 
+class Sweep(NamedTuple):
+    """How the positions of one kind of group are compared: `owners(those, old, new, suspects)` adds those who look at
+    what differs, `reaches(numbers, old, new)` says whether anybody does, who look at these numbers."""
+
+    owners: Callable[[Owners, Any, Any, set[int]], None]
+    reaches: Callable[[tuple[int, ...], Any, Any], bool]
+
+
+def _cut(numbers: tuple[int, ...], old: int, new: int) -> bool:
+    if old < 0 or new < 0:
+        return True
+    low, high = (old, new) if old < new else (new, old)
+    at = bisect_left(numbers, low)
+    return at < len(numbers) and numbers[at] < high
+
+
+def _always(numbers: tuple[int, ...], old: Any, new: Any) -> bool:
+    return True
+
+
+CUTS: Final = Sweep(Owners.across, _cut)
+WORDS: Final = Sweep(Owners.exchanged, _always)
+ELEMENTS: Final = Sweep(Owners.differing, _always)
+ONE: Final = Sweep(Owners.at_one, _always)
+
+
+class _Guarded(NamedTuple):
+    """Who looks at a value under one guard: by the guard's tokens, and the numbers that any of them look at."""
+
+    guard: Group
+    one: bool
+    by_token: dict[Any, Owners]
+    numbers: tuple[int, ...]
+
+
 class Dependents:
     """Who looks at one value: always, or only while their guard may be true."""
 
-    __slots__ = ("_by_guard", "_sweep", "free", "guarded")
+    __slots__ = ("_by_guard", "_free", "_guarded", "_sweep")
 
-    def __init__(self, sweep: Callable[[Owners, Any, Any, set[int]], None]) -> None:
+    def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
         self._by_guard: dict[Group, dict[Any, Owners]] = {}
-        self.free = Owners()
-        self.guarded: tuple[tuple[Group, dict[Any, Owners]], ...] = ()
+        self._free: Owners | None = None
+        self._guarded: tuple[_Guarded, ...] = ()
 
     def add(self, at: int, segment: int, rising: bool, guard: Guard | None) -> None:
         for owners in self._owners(guard):
@@ -131,7 +170,8 @@ class Dependents:
 
     def _owners(self, guard: Guard | None) -> Iterator[Owners]:
         if guard is None:
-            yield self.free
+            self._free = self._free or Owners()
+            yield self._free
             return
         group, tokens = guard
         by_token = self._by_guard.setdefault(group, {})
@@ -141,18 +181,30 @@ class Dependents:
             yield by_token[each]
 
     def close(self) -> None:
-        self.free.close()
-        for by_token in self._by_guard.values():
+        if self._free is not None:
+            self._free.close()
+        guarded = []
+        for guard, by_token in self._by_guard.items():
             for owners in by_token.values():
                 owners.close()
-        self.guarded, self._by_guard = tuple(self._by_guard.items()), {}
+            numbers = {n for owners in by_token.values() for at in (owners.rise_at, owners.fall_at) for n in at}
+            guarded.append(_Guarded(guard, guard.stands_for_one, by_token, tuple(sorted(numbers))))
+        self._guarded, self._by_guard = tuple(guarded), {}
 
     def moved(self, old: Any, new: Any, places: list[Any], suspects: set[int]) -> None:
         """Adds the segments whose comparisons may differ between two positions."""
-        sweep = self._sweep
-        sweep(self.free, old, new, suspects)
-        for guard, by_token in self.guarded:
-            for each in guard.active(places[guard.place]):
+        sweep, reaches = self._sweep
+        if self._free is not None:
+            sweep(self._free, old, new, suspects)
+        for guard, one, by_token, numbers in self._guarded:
+            if not reaches(numbers, old, new):
+                continue
+            if one:
+                owners = by_token.get(places[guard.place])
+                if owners is not None:
+                    sweep(owners, old, new, suspects)
+                continue
+            for each in guard.active(places[guard.place], by_token):
                 owners = by_token.get(each)
                 if owners is not None:
                     sweep(owners, old, new, suspects)
@@ -167,7 +219,7 @@ class Line:
         self.timed = timed
         self.constants: list[Any] = []
         self.rank: dict[Any, int] = {}
-        self.dependents = Dependents(Owners.across)
+        self.dependents = Dependents(CUTS)
         self.home = ABSENT
 
     def order(self) -> None:
@@ -207,6 +259,8 @@ class Group:
     """One expression of the index. `types` and `clock` say what may move it: events of which types, time alone."""
 
     absent: Any = ABSENT
+    stands_for_one = True
+    """Whether a profile stands for one token at a time, which is then its position."""
 
     def __init__(self, node: Node, place: int) -> None:
         self.node = node
@@ -237,14 +291,19 @@ class Group:
         """The tokens of which one is `active` whenever the comparison is true; None where that says too little."""
         return None
 
-    def active(self, position: Any) -> Iterable[Any]:
-        """The tokens for which a profile stands."""
+    def active(self, position: Any, asked: Mapping[Any, Any]) -> Iterable[Any]:
+        """The tokens for which a profile stands, as far as they are asked for, where it may stand for several."""
         return (position,)
 
     @property
     def variety(self) -> int:
         """How many tokens there are; the more, the fewer profiles stand for one."""
         return 0
+
+    @property
+    def rarity(self) -> int:
+        """How good a guard the group gives: few profiles stand for one of its tokens, and these seldom change."""
+        return self.variety * (FACT_IS_KEPT if self.types == {FACTS} else 1)
 
 
 class Ordered(Group):
@@ -297,7 +356,7 @@ class Equal(Group):
     def __init__(self, node: Node, place: int) -> None:
         super().__init__(node, place)
         self.table: dict[Any, int] = {}
-        self.dependents = Dependents(Owners.exchanged)
+        self.dependents = Dependents(WORDS)
 
     def ask(self, atom: Atom) -> None:
         for word in atom.constant:
@@ -333,11 +392,12 @@ class Members(Group):
     """Which of the elements that segments ask for are in a list, or among the keys of an object."""
 
     absent = None
+    stands_for_one = False
 
     def __init__(self, node: Node, place: int) -> None:
         super().__init__(node, place)
         self.table: dict[Any, int] = {}
-        self.dependents = Dependents(Owners.differing)
+        self.dependents = Dependents(ELEMENTS)
 
     def ask(self, atom: Atom) -> None:
         self.table.setdefault(atom.constant, len(self.table) + 1)
@@ -363,7 +423,7 @@ class Members(Group):
     def tokens(self, atom: Atom) -> tuple[Any, ...] | None:
         return (self.table[atom.constant],) if atom.op == "in" else None
 
-    def active(self, position: Any) -> Iterable[Any]:
+    def active(self, position: Any, asked: Mapping[Any, Any]) -> Iterable[Any]:
         return position or ()
 
     @property
@@ -378,7 +438,7 @@ class Inside(Group):
 
     def __init__(self, node: Node, place: int) -> None:
         super().__init__(node, place)
-        self._dependents = Dependents(Owners.at_one)
+        self._dependents = Dependents(ONE)
 
     def ask(self, atom: Atom) -> None:
         pass
@@ -405,6 +465,7 @@ class Keyed(Group):
     """
 
     absent = NOTHING
+    stands_for_one = False
 
     def __init__(
         self,
@@ -449,8 +510,8 @@ class Keyed(Group):
         at_home = low <= line.home <= high if atom.op != "!=" else line.home not in (ABSENT, low)
         return None if at_home else (atom.key,)
 
-    def active(self, position: Any) -> Iterable[Any]:
-        return position  # type: ignore[no-any-return]
+    def active(self, position: Any, asked: Mapping[Any, Any]) -> Iterable[Any]:
+        return position.keys() & asked.keys()  # type: ignore[no-any-return]
 
     @property
     def variety(self) -> int:

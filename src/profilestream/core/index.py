@@ -79,6 +79,11 @@ class Index:
         entered = enter.shape.holds(places, enter.arguments)
         return entered, not entered if leave is None else leave.shape.holds(places, leave.arguments)
 
+    @property
+    def shapes(self) -> int:
+        """How many shapes the conditions have."""
+        return len(self._shapes)
+
     def forget(self) -> None:
         """The event at hand is done with."""
         for keys in self.touched.values():

@@ -60,10 +60,14 @@ class Top(Aggregate):
         return missed
 
     def value(self, state: list[Any]) -> list[Any]:
-        if not state[0]:
-            return []
-        best = heapq.nsmallest(self.size, state[0].items(), key=lambda entry: (-entry[1], entry[0]))
-        return [_decode(key) for key, _ in best]
+        counts = state[0]
+        least = sorted(counts.values())[-self.size] if len(counts) > self.size else 0
+        best = sorted([e for e in counts.items() if e[1] > least], key=lambda entry: (-entry[1], entry[0]))
+        keys = [key for key, _ in best]
+        if len(keys) < self.size and least:
+            # Many have the count that is just enough: by their texts, without a look at the rest.
+            keys += heapq.nsmallest(self.size - len(keys), [key for key, count in counts.items() if count == least])
+        return [_decode(key) for key in keys]
 
 
 def key_text(key: Any) -> str:
@@ -119,5 +123,7 @@ class ByKey(Aggregate):
         return missed
 
     def value(self, state: list[Any]) -> dict[str, Any]:
-        inner = self.inner
-        return {key: inner.value(state[0][key]) for key in sorted(state[0])}
+        inner, states = self.inner, state[0]
+        if inner.is_plain:
+            return {key: states[key] for key in sorted(states)}
+        return {key: inner.value(states[key]) for key in sorted(states)}

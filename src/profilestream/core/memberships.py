@@ -65,7 +65,7 @@ class Memberships:
         else:
             crossed = self._cross_in_order(profile, suspects, now)
         if len(profile.members) > known:
-            profile.members = dict(sorted(profile.members.items()))
+            profile.members = {name: profile.members[name] for name in sorted(profile.members)}
         if profile.held_due <= now:
             profile.held_due = self.first_held(profile)
         values: dict[tuple[str, ...], dict[str, Any]] = {}

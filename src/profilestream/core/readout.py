@@ -56,9 +56,7 @@ def profile_code(slots: Slots, local: Local) -> Code:
 
 
 def _value_of(code: Code, aggregate: agg.Aggregate, state: str) -> str:
-    if isinstance(aggregate, agg.Count) or (isinstance(aggregate, agg.Sum) and aggregate.integral):
-        return state
-    return f"{code.object(aggregate.value)}({state})"
+    return state if aggregate.is_plain else f"{code.object(aggregate.value)}({state})"
 
 
 def part_of(item: x.Call) -> Node:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from profilestream.core.groups import Atom, Guard
+from profilestream.core.groups import Atom, Equal, Group, Guard
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +26,10 @@ Condition = Atom | Junction | bool
 
 
 def joined(op: str, items: Iterator[Condition]) -> Condition:
-    """The conditions under one `and` or `or`; equal ones below it are lifted, constants decided."""
+    """The conditions under one `and` or `or`; equal ones below it are lifted, constants decided.
+
+    `a == 'x' or a == 'y'` becomes `a in ['x', 'y']`, `a != 'x' and a != 'y'` its contrary.
+    """
     decisive = op == "or"
     parts: list[Condition] = []
     for item in items:
@@ -37,7 +40,20 @@ def joined(op: str, items: Iterator[Condition]) -> Condition:
         parts += item.items if isinstance(item, Junction) and item.op == op else (item,)
     if not parts:
         return not decisive
+    parts = _words_together(parts, "in" if decisive else "not in")
     return parts[0] if len(parts) == 1 else Junction(op, tuple(parts))
+
+
+def _words_together(parts: list[Condition], op: str) -> list[Condition]:
+    """Comparisons of one expression with words, of which one is to be true (all are to be), as one with all of them."""
+    words: dict[Group, tuple[Any, ...]] = {}
+    others: list[Condition] = []
+    for part in parts:
+        if isinstance(part, Atom) and isinstance(part.group, Equal) and part.op == op:
+            words[part.group] = words.get(part.group, ()) + part.constant
+        else:
+            others.append(part)
+    return [*(Atom(group, op, constants) for group, constants in words.items()), *others]
 
 
 def own(condition: Condition, segment: int, guard: Guard | None = None) -> None:
@@ -54,9 +70,9 @@ def own(condition: Condition, segment: int, guard: Guard | None = None) -> None:
     chosen: Atom | None = None
     if condition.op == "and":
         for item in condition.items:
-            if isinstance(item, Atom) and (best is None or item.group.variety > best[0].variety):
+            if isinstance(item, Atom) and item.group.rarity > (1 if best is None else best[0].rarity):
                 tokens = item.group.tokens(item)
-                if tokens is not None and item.group.variety > 1:
+                if tokens is not None:
                     best, chosen = (item.group, tokens), item
     for item in condition.items:
         own(item, segment, guard if item is chosen else best)
