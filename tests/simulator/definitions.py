@@ -45,6 +45,8 @@ orders = "count(purchase)"
 last_view_at = "last(browsing.occurred_at)"
 last_order_at = "last(purchase.occurred_at)"
 top_categories = "top(browsing.category, 2, over='1d')"
+streak_days = "streak(date(purchase.occurred_at))"
+small_only = "unmatched(purchase.channel, purchase[amount_minor >= 60].channel, within='2h', over='24h')"
 [segments.growing]
 enter = "orders_6h > orders_before"
 [segments.troubled]
@@ -52,6 +54,10 @@ enter = "tickets_1d >= 2"
 exit = "tickets_1d == 0"
 [segments.gone_quiet]
 enter = "since(last_view_at) > hours(3) and since(last_order_at) > hours(5)"
+[segments.again]
+enter = "streak_days >= 2"
+[segments.undecided]
+enter = "len(small_only) >= 1 and 'web' not in small_only"
 [segments.looking]
 enter = "after(last_view_at, last_order_at) and since(last_view_at) <= hours(8)"
 """
