@@ -29,6 +29,7 @@ _MODULES = (
     "reading",
     "history",
     "describing",
+    "quantiles",
     "demo",
 )
 

@@ -439,6 +439,39 @@ _HISTORY: Final = {
     ],
 }
 
+_END_OF_PART: Final = {"type": ["number", "null"], "description": "null: without an end; durations in ms"}
+_QUANTILES: Final = {
+    "description": "Output of `quantiles TRAIT --json`. A share is a part of those who have a number.",
+    **_object(
+        trait=_STRING,
+        kind={"enum": ["number", "duration", "json"]},
+        generation=_NAME,
+        segment={"type": ["string", "null"], "description": "null: everybody"},
+        by={"type": "integer", "minimum": 2, "maximum": 101, "description": "how many parts were asked for"},
+        score={"type": "string", "description": "the expression to paste"},
+        breaks={"type": "array", "items": {"type": "number"}, "minItems": 1, "description": "durations in ms"},
+        parts={
+            "type": "array",
+            "items": _object(
+                **{"from": _END_OF_PART},
+                score={"type": "integer", "minimum": 1},
+                below=_END_OF_PART,
+                customers=_COUNT,
+                share=_SHARE,
+            ),
+        },
+        customers={**_COUNT, "description": "how many there are; an estimate unless customers_exact"},
+        customers_exact={"type": "boolean"},
+        sample=_object(
+            customers={**_COUNT, "description": "how many profiles were read"},
+            absent={**_COUNT, "description": "of these without a value"},
+            others={**_COUNT, "description": "of these with a value that is no number"},
+            due={**_COUNT, "description": "of these: what time alone has changed is not written yet"},
+        ),
+        currency={"type": ["string", "null"], "description": "of amounts, which are in its minor units"},
+    ),
+}
+
 _OUTPUTS: Final[Mapping[str, Schema]] = {
     "segment-change.json": _CHANGE,
     "dead-letter.json": _DEAD_LETTER,
@@ -467,6 +500,7 @@ _OUTPUTS: Final[Mapping[str, Schema]] = {
     },
     "describe.json": _DESCRIBE,
     "history.json": _HISTORY,
+    "quantiles.json": _QUANTILES,
 }
 
 
