@@ -17,6 +17,9 @@ from profilestream.core.expressions import DAY_MS, HOUR_MS, MINUTE_MS
 
 Number = int | float
 
+_DURATION_MS_MAX: Final = 1_000 * 365 * DAY_MS
+"""What `days(n)` may be; a longer one is written in ms."""
+
 _UNITS: Final = (("days", DAY_MS), ("hours", HOUR_MS), ("minutes", MINUTE_MS))
 
 
@@ -46,7 +49,7 @@ def sizes(values: Sequence[Number], breaks: Sequence[Number]) -> list[int]:
 
 def break_text(number: Number, *, duration: bool = False) -> str:
     """The break as an expression has it: `20_000`, `0.25`, `days(30)`."""
-    if duration and number and isinstance(number, int):
+    if duration and isinstance(number, int) and 0 < abs(number) <= _DURATION_MS_MAX:
         for word, length in _UNITS:
             if number % length == 0:
                 return f"{word}({number // length:_})"
