@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 from typing import Any
@@ -22,19 +22,27 @@ Valued = list[tuple[Row, Value]]
 
 
 class ProfileScope:
-    """One customer at one instant: names are traits; each is evaluated once."""
+    """One customer at one instant, in some segments: names are traits; each is evaluated once."""
 
-    def __init__(self, definitions: Definitions, history: History, clock_ms: int, now_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        definitions: Definitions,
+        history: History,
+        clock_ms: int,
+        now_ms: int | None = None,
+        members: Collection[str] = (),
+    ) -> None:
         self.definitions = definitions
         self.history = history
         self.clock_ms = clock_ms
         self.now_ms = clock_ms if now_ms is None else now_ms
+        self.members = members
         self._known: dict[str, Value] = {}
         self._aggregated: dict[int, Value] = {}
 
     def ahead(self, by_ms: int) -> ProfileScope:
         """The same windows, with `since` and `days_since` looking from a later time."""
-        later = ProfileScope(self.definitions, self.history, self.clock_ms, self.now_ms + by_ms)
+        later = ProfileScope(self.definitions, self.history, self.clock_ms, self.now_ms + by_ms, self.members)
         later._aggregated = self._aggregated
         return later
 
@@ -45,6 +53,10 @@ class ProfileScope:
         if name not in self._known:
             self._known[name] = evaluate(self.definitions.traits[name], self)
         return self._known[name]
+
+    def inside(self, segment: str) -> bool:
+        """Whether the customer is in a segment now."""
+        return segment in self.members
 
     def attribute(self, node: ast.Attribute) -> Value:
         """A stream's field is no value outside an aggregate."""

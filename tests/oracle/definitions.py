@@ -6,6 +6,7 @@ import ast
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
@@ -99,15 +100,30 @@ def outside_aggregates(node: ast.AST) -> Iterator[ast.AST]:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment's conditions; `exit` may be missing."""
+    """One segment's conditions; `exit` may be missing. Lengths are 0 and the share is 1 where the file has none."""
 
     name: str
     enter: ast.expr
     exit: ast.expr | None
+    dwell_ms: int = 0
+    exit_dwell_ms: int = 0
+    cooldown_ms: int = 0
+    sample: Fraction = Fraction(1)
 
     def conditions(self) -> list[ast.expr]:
         """`enter`, and `exit` where there is one."""
         return [self.enter] if self.exit is None else [self.enter, self.exit]
+
+    @cached_property
+    def named(self) -> set[str]:
+        """The segments that the conditions name."""
+        calls = (n for c in self.conditions() for n in ast.walk(c) if is_call(n, "in_segment"))
+        return {str(call.args[0].value) for call in calls if isinstance(call.args[0], ast.Constant)}  # type: ignore[attr-defined]
+
+    @property
+    def waits(self) -> bool:
+        """Whether a crossing may come later than its condition."""
+        return bool(self.dwell_ms or self.exit_dwell_ms or self.cooldown_ms)
 
 
 @dataclass
@@ -129,7 +145,13 @@ class Definitions:
         self.streams = {name: parse(text) for name, text in document.get("streams", {}).items()}
         self.traits = {name: parse(text) for name, text in document.get("traits", {}).items()}
         self.segments = [
-            Segment(name, parse(s["enter"]), parse(s["exit"]) if "exit" in s else None)
+            Segment(
+                name,
+                parse(s["enter"]),
+                parse(s["exit"]) if "exit" in s else None,
+                *(duration_ms(s.get(key, "0m")) for key in ("dwell", "exit_dwell", "cooldown")),
+                Fraction(s.get("sample", 1)),
+            )
             for name, s in document.get("segments", {}).items()
         ]
 
@@ -163,6 +185,18 @@ class Definitions:
         """The traits that conditions name themselves, in order, each once."""
         names = [n.id for c in conditions for n in outside_aggregates(c) if isinstance(n, ast.Name)]
         return [n for n in dict.fromkeys(names) if n in self.traits]
+
+    @cached_property
+    def segments_by_need(self) -> list[Segment]:
+        """The segments, each behind those that it names."""
+        ordered: list[Segment] = []
+        waiting = list(self.segments)
+        while waiting:
+            known = {s.name for s in ordered}
+            ready = next(s for s in waiting if s.named <= known)
+            waiting.remove(ready)
+            ordered.append(ready)
+        return ordered
 
     @cached_property
     def decisive(self) -> list[ast.AST]:

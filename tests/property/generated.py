@@ -244,6 +244,40 @@ SHOWN = (
 )  # fmt: skip
 
 
+SPANS = ("1m", "5m", "10m", "1h", "3h", "24h", "2d", "30d", "1y")
+PACES = ("dwell", "exit_dwell", "cooldown")
+spans = st.sampled_from(SPANS)
+
+
+@st.composite
+def segment_tables(
+    draw: st.DrawFn, names: tuple[str, ...], json_kinds: bool, segments_max: int
+) -> dict[str, dict[str, Any]]:
+    """Segments, some of which name others, before or behind them, wait, or take a sample."""
+    count = draw(st.integers(1, segments_max))
+    rank = draw(st.permutations(range(count)))
+    tables = {}
+    for i in range(count):
+        nameable = [f"g{n}" for n in range(count) if rank[n] < rank[i]]
+
+        def condition(nameable: list[str] = nameable) -> str:
+            text = draw(conditions(names, json_kinds))
+            if not nameable or draw(st.integers(0, 2)):
+                return text
+            named = f"{draw(st.sampled_from(('', 'not ')))}in_segment('{draw(st.sampled_from(nameable))}')"
+            return draw(st.sampled_from((named, f"{named} and ({text})", f"not ({text} or {named})")))
+
+        table: dict[str, Any] = {"enter": condition()}
+        if draw(st.integers(0, 2)) == 0:
+            table["exit"] = condition()
+        if draw(st.integers(0, 2)) == 0:
+            table |= draw(st.dictionaries(st.sampled_from(PACES), spans, min_size=1))
+        if draw(st.integers(0, 9)) == 0:
+            table["sample"] = draw(st.sampled_from((0.001, 0.5, 1)))
+        tables[f"g{i}"] = table
+    return tables
+
+
 @st.composite
 def definition_texts(draw: st.DrawFn, json_kinds: bool = True, segments_max: int = 4) -> str:
     """A definitions file."""
@@ -251,9 +285,6 @@ def definition_texts(draw: st.DrawFn, json_kinds: bool = True, segments_max: int
     numbers["built"] = f"n0 {draw(st.sampled_from('+-/'))} 2"
     shown = {f"s{i}": draw(st.sampled_from(SHOWN)).format(w=draw(windows())) for i in range(draw(st.integers(0, 3)))}
     names = tuple(numbers)
-    segments: dict[str, str | tuple[str, str]] = {}
-    for i in range(draw(st.integers(1, segments_max))):
-        enter = draw(conditions(names, json_kinds))
-        segments[f"g{i}"] = (enter, draw(conditions(names, json_kinds))) if draw(st.integers(0, 2)) == 0 else enter
+    segments = draw(segment_tables(names, json_kinds, segments_max))
     zone = draw(st.sampled_from(("", "Europe/Berlin", "America/New_York")))
     return definitions_text(numbers | shown, segments, {"order": "purchase[kind == 'order']"}, zone)
