@@ -24,7 +24,7 @@ SEEDS = range(24)
 CUSTOMERS = ("c1", "größe 😀", "c3")
 SEGMENTS = ("big", "lapsing")
 HASHES = (KEYS.head, KEYS.repairs, KEYS.crossings, KEYS.profile("c1"))
-SORTED = (KEYS.timers, KEYS.segment("big"))
+SORTED = (KEYS.timers, KEYS.urgent, KEYS.segment("big"))
 NOW = 1_767_225_600_000
 TIMES = (-7, 990, *(NOW - ago for ago in (0, 59_000, 240_000, 3_540_000, 3_660_000, 80_000_000, 90_000_000)))
 

@@ -162,6 +162,21 @@ async def test_the_reply_names_who_is_due_after_the_commits_own_timers_a_page_at
     assert reply.due == ["c6", "c3", "c4"]
 
 
+async def test_urgent_timers_are_named_before_all_others_and_each_customer_once(
+    store: ShardStore, pipeline: PipelinedConnection
+) -> None:
+    writes = [ProfileWrite(f"c{i}", b"s", due=1_000 + i, urgent=2_000 - i if i > 2 else None) for i in range(6)]
+    reply = await store.send_commit(Commit("", "a1", 1, profiles=writes, due_before=1_996))
+    assert reply.due == ["c5", "c4", "c0"], "a page of three"
+    assert await store.due(1_996, 10) == [("c5", 1_995), ("c4", 1_996), ("c0", 1_000), ("c1", 1_001), ("c2", 1_002),
+                                          ("c3", 1_003)]  # fmt: skip
+    gone = [ProfileWrite("c5", b"s", due=1_000, due_changed=False, urgent=None)]
+    kept = [ProfileWrite("c4", b"s", due=1_001, urgent=None, urgent_changed=False)]
+    reply = await store.send_commit(Commit("a1", "a2", 2, profiles=[*gone, *kept], due_before=1_996))
+    assert reply.due == ["c4", "c0", "c1"]
+    assert await pipeline.send("ZRANGE", KEYS.urgent, 0, -1) == [b"c4", b"c3"]
+
+
 async def test_fields_are_removed_and_a_rewrite_leaves_none_of_the_former(
     store: ShardStore, pipeline: PipelinedConnection
 ) -> None:
@@ -228,6 +243,7 @@ async def test_however_a_commits_arguments_are_mangled_it_writes_all_or_nothing(
         (KEYS.profile("c1"), "SET"),
         (KEYS.profile("größe 😀"), "SET"),
         (KEYS.timers, "SET"),
+        (KEYS.urgent, "SET"),
         (KEYS.outbox, "SET"),
         (KEYS.segment("lapsing"), "SET"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 from faust.types import TP
 
-from profilestream.core.times import TIME_MS_MAX
+from profilestream.store.profile_writes import ProfileWriter
 from profilestream.wire.states import decode_state
 from tests.oracle import Outcome, format_time, readable, shard_of
 from tests.oracle.aggregates import ProfileScope
@@ -124,18 +124,21 @@ def _of_profile(
 
 
 def _of_timer(world: World, number: int, customer_id: str, profile: dict[str, str], clock: int) -> Iterator[str]:
-    """The timer, the state and the profile agree on when time alone changes something next."""
+    """The timers, the state and the profile agree on when time alone changes something next."""
     keys, data = world.shard_keys[number], world.redis.server.data
-    timer = (data.keys.get(keys.timers.encode()) or {}).get(customer_id.encode())
+    timer, urgent = [
+        None if (at := (data.keys.get(key.encode()) or {}).get(customer_id.encode())) is None else int(at)
+        for key in (keys.timers, keys.urgent)
+    ]
     state = data.keys.get(keys.state(customer_id).encode())
     if state is None:
         yield f"customer {customer_id} has no state"
         return
-    due: int | None = decode_state(state, customer_id, definitions.engine(world.work.text)).due
-    due = None if due is None or due > TIME_MS_MAX else due
-    if due != (None if timer is None else int(timer)):
-        yield f"customer {customer_id}: the timer is {timer}, the state says {due}"
-    until = None if due is None else format_time(due)
+    engine = definitions.engine(world.work.text)
+    write = ProfileWriter(engine).write(decode_state(state, customer_id, engine), False)
+    if (write.due, write.urgent) != (timer, urgent):
+        yield f"customer {customer_id}: the timers are {timer}, {urgent}, the state says {write.due}, {write.urgent}"
+    until = None if write.due is None else format_time(write.due)
     if profile.get("_valid_until") != until:
         yield f"customer {customer_id}: _valid_until is {profile.get('_valid_until')}, the state says {until}"
 

@@ -47,6 +47,9 @@ class Count(Aggregate):
     def merge(self, a: int, b: int) -> int:
         return a + b
 
+    def unmerge(self, a: int, b: int) -> int:
+        return a - b
+
     def merge_all(self, states: Iterable[int]) -> int:
         return sum(states)
 
@@ -76,6 +79,9 @@ class Sum(Aggregate):
     def merge(self, a: int, b: int) -> int:
         return a + b
 
+    def unmerge(self, a: int, b: int) -> int:
+        return a - b
+
     def merge_all(self, states: Iterable[int]) -> int:
         return sum(states)
 
@@ -102,6 +108,9 @@ class Mean(Aggregate):
 
     def merge(self, a: list[int], b: list[int]) -> list[int]:
         return [a[0] + b[0], a[1] + b[1]]
+
+    def unmerge(self, a: list[int], b: list[int]) -> list[int]:
+        return [a[0] - b[0], a[1] - b[1]]
 
     def value(self, state: list[int]) -> float | None:
         return quotient(state[0], state[1] if self.integral else state[1] * UNITS_PER_ONE)

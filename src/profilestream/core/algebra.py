@@ -15,7 +15,7 @@ break in one way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import reduce
 from typing import Any, ClassVar
@@ -71,6 +71,8 @@ class Aggregate:
     name: ClassVar[str]
     summary: ClassVar[str]
     ordered: ClassVar[bool] = False
+    unmerge: Callable[[State, State], State] | None = None
+    """Where there is one: `unmerge(merge(a, b), b)` is `a`, exactly. It spares a window merging all tiles that stay."""
 
     @property
     def is_plain(self) -> bool:

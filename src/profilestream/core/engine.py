@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -16,11 +17,12 @@ from profilestream.core import expressions as x
 from profilestream.core import words
 from profilestream.core.aggregates import KEYS_MAX, Aggregate
 from profilestream.core.definitions import Definitions, Segment, Trait
+from profilestream.core.foresight import Foresight
 from profilestream.core.index import Index, Probe
 from profilestream.core.memberships import Crossing as Crossing
 from profilestream.core.memberships import Memberships
 from profilestream.core.profile import Profile
-from profilestream.core.readout import Difference, Read, compile_difference, compile_read
+from profilestream.core.readout import Difference, Read, compile_difference, compile_differs, compile_read
 from profilestream.core.rows import Fold, compile_fold
 from profilestream.core.slots import Slots
 from profilestream.core.words import NEVER
@@ -194,6 +196,15 @@ class Engine:
         return crossings
 
     # What is read off a profile
+
+    def foresight(self, encode: Callable[[Any], bytes]) -> Foresight:
+        """What looks ahead in profiles that are written with the same `encode` (as `difference`)."""
+        conditions = [node for s in self.definitions.segments for node in (s.enter, s.exit) if node is not None]
+        fed = {self.slots.by_node[a].index for node in conditions for a in x.aggregates(node)}
+        differs = partial(compile_differs, slots=self.slots, local=self._local, encode=encode)
+        return Foresight(
+            self.slots, self.index, self._memberships, self.definitions.traits, fed, self._probe_clock, differs
+        )
 
     def changed_traits(self, changed: int) -> list[Trait]:
         """The traits that may differ after such changes (a profile's `changed`); all of them for -1."""

@@ -70,6 +70,7 @@ class Index:
             if _is_timed(group):
                 group.flip = self.flips
                 self.flips += 1
+        self._maps = [g.place for g in self.groups if isinstance(g, Keyed)]
         self._compiled = self._compile()
 
     def holds(self, number: int, places: list[Any]) -> tuple[bool, bool]:
@@ -92,6 +93,14 @@ class Index:
     def nowhere(self) -> list[Any]:
         """Positions of which nothing is known: every expression absent."""
         return [g.absent for g in self.groups]
+
+    def copied(self, positions: list[Any]) -> list[Any]:
+        """Positions that a probe may move without moving these."""
+        copy = positions.copy()
+        for place in self._maps:
+            if copy[place]:
+                copy[place] = copy[place].copy()
+        return copy
 
     # Reading conditions
 

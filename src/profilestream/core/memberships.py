@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from profilestream.core import expressions as x
 from profilestream.core.definitions import Definitions
@@ -18,6 +18,9 @@ from profilestream.core.slots import Slots
 from profilestream.core.words import NEVER
 
 _NEVER_IN: Final = (0, 0)
+
+Foreseen = Literal["", "waits", "crosses"]
+"""What an instant does about a segment: nothing, its waiting begins or is broken off, the customer crosses."""
 
 
 class Crossing(NamedTuple):
@@ -104,6 +107,21 @@ class Memberships:
         if crosses:
             members[judge.name] = [1 if membership is None else membership[0] + 1, now]
         return crosses
+
+    def foreseen(self, profile: Profile, number: int, places: list[Any], now: int) -> Foreseen:
+        """What `settle` would do about one segment at places in the index and a clock that are yet to come."""
+        judge = self._judges[number]
+        enter, leave = self._index.holds(number, places)
+        membership = profile.members.get(judge.name)
+        crosses = leave if membership is not None and membership[0] % 2 else enter and not leave
+        if judge.pacing is None:
+            return "crosses" if crosses else ""
+        waits = judge.name in profile.held
+        if not self._may_cross(profile, judge.name, judge.pacing, crosses):
+            return "waits" if waits else ""
+        if judge.pacing.crosses_at(membership, profile.held.get(judge.name, now)) <= now:
+            return "crosses"
+        return "" if waits else "waits"
 
     def place(self, profile: Profile) -> None:
         """Completes the places of a profile that was read: where it is in which segment, what waits."""
@@ -198,6 +216,10 @@ class Memberships:
 
     def first_held(self, profile: Profile) -> int:
         return min((at for at, _ in self._held(profile)), default=NEVER)
+
+    def held_after(self, profile: Profile, now: int) -> int:
+        """The first instant after `now` at which a waiting of now is over."""
+        return min((at for at, _ in self._held(profile) if at > now), default=NEVER)
 
     def over(self, profile: Profile, now: int) -> list[int]:
         """The segments whose waiting is over at an instant."""

@@ -42,6 +42,7 @@ class Profile:
         "written",
         "written_due",
         "written_missed",
+        "written_urgent",
     )  # fmt: skip
 
     def __init__(
@@ -66,4 +67,5 @@ class Profile:
         self.changed = 0
         self.written: list[Any] | None = None
         self.written_due: int | None = None
+        self.written_urgent: int | None = None
         self.written_missed = False

@@ -127,28 +127,8 @@ def compile_difference(
 ) -> Difference:
     """One function that compares the values of traits (name, place in `written`, node) with what was written."""
     code = profile_code(slots, local)
-    text = code.object(encode)
-    time = code.object(words.time_json)
-    finite = code.object(words.finite)
     for name, place, node in traits:
-        atom = code.atom(node)
-        value, nullable = atom.source, atom.nullable
-        if node.kind in ("list", "object", "json", "boolean"):
-            # Python's == would take true for 1, and a list for the one it was changed from.
-            shown = f"{code.object(_times_shown)}({value})" if _holds_times(node) else f"{finite}({value})"
-            json = f"{text}({shown})"
-            value = code.new(f"None if {shown} is None else {json}" if nullable else json, nullable).source
-            put = value
-        elif node.kind == "time":
-            if not isinstance(node, x.Aggregate):
-                value, nullable = code.new(f"{code.object(words.in_years)}({value})", True).source, True
-            put = f"{time}({value})"
-        elif _is_bounded(node):
-            put = value
-        else:
-            if node.kind != "string":
-                value, nullable = code.new(f"{finite}({value})", True).source, True
-            put = value if x.is_integral(node) else f"{text}({value})"
+        value, nullable, put = _written_form(code, node, encode)
         was = f"w[{place}]"
         with code.block(f"if {value} != {was}:"):
             if nullable:
@@ -160,6 +140,44 @@ def compile_difference(
                 code.line(f"f += ({name!r}, {put})")
             code.line(f"{was} = {value}")
     return code.function("difference", "s, now, w, f, gone")
+
+
+Differs = Callable[[list[Any], int, list[Any]], bool]
+"""(slots, clock, written): whether any value differs from what was written last."""
+
+
+def compile_differs(
+    traits: Iterable[tuple[int, Node]], slots: Slots, local: Local, encode: Callable[[Any], bytes]
+) -> Differs:
+    """One function that tells whether `compile_difference` would find anything in the traits (place, node)."""
+    code = profile_code(slots, local)
+    for place, node in traits:
+        value, _, _ = _written_form(code, node, encode)
+        code.line(f"if {value} != w[{place}]: return True")
+    code.line("return False")
+    return code.function("differs", "s, now, w")
+
+
+def _written_form(code: Code, node: Node, encode: Callable[[Any], bytes]) -> tuple[str, bool, str]:
+    """What is compared with what was written, whether it may be None, and what it is in Redis, as sources."""
+    atom = code.atom(node)
+    value, nullable = atom.source, atom.nullable
+    text, finite = code.object(encode), code.object(words.finite)
+    if node.kind in ("list", "object", "json", "boolean"):
+        # Python's == would take true for 1, and a list for the one it was changed from.
+        shown = f"{code.object(_times_shown)}({value})" if _holds_times(node) else f"{finite}({value})"
+        json = f"{text}({shown})"
+        value = code.new(f"None if {shown} is None else {json}" if nullable else json, nullable).source
+        return value, nullable, value
+    if node.kind == "time":
+        if not isinstance(node, x.Aggregate):
+            value, nullable = code.new(f"{code.object(words.in_years)}({value})", True).source, True
+        return value, nullable, f"{code.object(words.time_json)}({value})"
+    if _is_bounded(node):
+        return value, nullable, value
+    if node.kind != "string":
+        value, nullable = code.new(f"{finite}({value})", True).source, True
+    return value, nullable, value if x.is_integral(node) else f"{text}({value})"
 
 
 def _is_bounded(node: Node) -> bool:

@@ -67,6 +67,7 @@ class Slots:
             if type(s.aggregate).canonical is not agg.Aggregate.canonical
         ]
         self.clocked = [(s.index, s.aggregate) for s in self.all if isinstance(s.aggregate, agg.Clocked)]
+        self._plans = [(w, w.slot, w.tiles, w.tile_ms, w.span_ms + w.ago_ms, w.ago_ms, w.pending) for w in self.windows]
         self.layout = hashlib.sha256(repr([s.node for s in self.all]).encode()).hexdigest()[:8]
 
     def _add(self, node: x.Aggregate, keys_max: int) -> None:
@@ -123,15 +124,50 @@ class Slots:
             tiles = profile.tiles[w.tiles]
             seen = now - w.ago_ms
             if w.ago_ms:
-                _admit(profile, w, tiles, seen)
+                profile.slots[w.slot] = _admit(w, profile.pending[w.pending], tiles, profile.slots[w.slot], seen)
             last_dead = (seen - w.span_ms) // w.tile_ms
             if tiles and next(iter(tiles)) <= last_dead:
+                profile.slots[w.slot] = _living(w, tiles, profile.slots[w.slot], last_dead)
                 while tiles and (oldest := next(iter(tiles))) <= last_dead:
                     del tiles[oldest]
-                profile.slots[w.slot] = w.aggregate.merge_all(tiles.values())
         for place, clocked in self.clocked:
             profile.slots[place] = clocked.expire(profile.slots[place], now)
         profile.window_due = self.next_due(profile, now)
+
+    def preview(self, profile: Profile, now: int) -> dict[int, Any]:
+        """The states of the slots that will have changed by `now` with no event: what `advance` would make of them."""
+        moved: dict[int, Any] = {}
+        for w, slot, place, length, lasts, ago, waiting in self._plans:
+            tiles = profile.tiles[place]
+            if ago and (pending := profile.pending[waiting]) and next(iter(pending)) + ago <= now:
+                pending, tiles = pending.copy(), tiles.copy()
+                moved[slot] = _admit(w, pending, tiles, profile.slots[slot], now - ago)
+            if tiles and next(iter(tiles)) * length + lasts <= now:
+                moved[slot] = _living(w, tiles, moved.get(slot, profile.slots[slot]), (now - lasts) // length)
+        for place, clocked in self.clocked:
+            # The state is what it was; its value at another clock may be another.
+            if clocked.due(profile.slots[place], profile.as_of) <= now:
+                moved[place] = profile.slots[place]
+        return moved
+
+    def due_after(self, profile: Profile, now: int) -> int:
+        """The next instant after `now` at which a window or a clocked value of the profile changes with no event."""
+        due = NEVER
+        for _, _, place, length, lasts, ago, waiting in self._plans:
+            for tile in profile.tiles[place]:
+                if (at := tile * length + lasts) > now:
+                    due = min(due, at)
+                    break
+            if ago:
+                for came in profile.pending[waiting]:
+                    if (at := came + ago) > now:
+                        due = min(due, at)
+                        break
+                    if (at := came // length * length + lasts) > now:
+                        due = min(due, at)  # it will have come by now, and leaves with its tile
+        for place, clocked in self.clocked:
+            due = min(due, clocked.due(profile.slots[place], now))
+        return due
 
     def next_due(self, profile: Profile, now: int) -> int:
         """The next instant after `now` at which a window or a clocked value of the profile changes with no event."""
@@ -156,14 +192,28 @@ class Slots:
         profile.window_due = self.next_due(profile, profile.as_of)
 
 
-def _admit(profile: Profile, w: Window, tiles: dict[int, Any], seen: int) -> None:
-    pending = profile.pending[w.pending]
+def _admit(w: Window, pending: dict[int, Any], tiles: dict[int, Any], state: Any, seen: int) -> Any:
+    """Moves what an `ago` window now sees from what is pending into its tiles; gives the slot's state with it."""
+    merge, zero = w.aggregate.merge, w.aggregate.zero
     while pending and (at := next(iter(pending))) <= seen:
-        state = pending.pop(at)
+        item = pending.pop(at)
         tile = at // w.tile_ms
         if tile * w.tile_ms > seen - w.span_ms:
-            _put(tiles, tile, w.aggregate.merge(tiles.get(tile, w.aggregate.zero()), state))
-            profile.slots[w.slot] = w.aggregate.merge(profile.slots[w.slot], state)
+            _put(tiles, tile, merge(tiles.get(tile, zero()), item))
+            state = merge(state, item)
+    return state
+
+
+def _living(w: Window, tiles: dict[int, Any], state: Any, last_dead: int) -> Any:
+    """A slot's state without the tiles up to `last_dead`: what they held is taken out of it where that can be done."""
+    unmerge = w.aggregate.unmerge
+    if unmerge is None:
+        return w.aggregate.merge_all(state for tile, state in tiles.items() if tile > last_dead)
+    for tile, gone in tiles.items():
+        if tile > last_dead:
+            break
+        state = unmerge(state, gone)
+    return state
 
 
 def window_adder(w: Window) -> Callable[[Profile, int, int, Any], None]:

@@ -72,7 +72,8 @@ class ProfileWrite:
     `fields` is flat (field, value, field, value ...), `removed` names fields that become absent. With
     `rewrite` the readable hash is deleted first. `due` is the next instant in ms at which time alone
     changes something, None when there is none: the former timer is replaced or removed, unless `due_changed`
-    is false.
+    is false. `urgent` is the instant at which a membership is expected to change, where that is near `due`: so does its
+    timer, which is read before all others.
     """
 
     customer_id: str
@@ -82,6 +83,8 @@ class ProfileWrite:
     rewrite: bool = False
     due: int | None = None
     due_changed: bool = True
+    urgent: int | None = None
+    urgent_changed: bool = True
 
 
 @dataclass(slots=True)
@@ -137,7 +140,8 @@ class CommitReply:
     """What became of a commit.
 
     "conflict": nothing was written, the head's commit is `head_commit`. `outbox_changes` is how many
-    changes wait for the emitter, `due` (customer ids, oldest timer first) what was asked by `due_before`.
+    changes wait for the emitter, `due` (customer ids, urgent timers first, then the oldest) what was asked by
+    `due_before`.
     """
 
     status: Literal["done", "conflict"]
@@ -152,6 +156,8 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
     body: list[Text | int] = []
     timers_set: list[Text | int] = []
     timers_gone: list[Text | int] = []
+    urgent_set: list[Text | int] = []
+    urgent_gone: list[Text | int] = []
     profile_prefix, state_prefix = keys.profile_prefix, keys.state_prefix
     for write in commit.profiles:
         customer_id, fields, removed = write.customer_id, write.fields, write.removed
@@ -161,12 +167,16 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         if removed:
             body += removed
         body += fields
-        if not write.due_changed:
-            continue
-        if write.due is None:
-            timers_gone.append(customer_id)
-        else:
-            timers_set += (write.due, customer_id)
+        if write.due_changed:
+            if write.due is None:
+                timers_gone.append(customer_id)
+            else:
+                timers_set += (write.due, customer_id)
+        if write.urgent_changed:
+            if write.urgent is None:
+                urgent_gone.append(customer_id)
+            else:
+                urgent_set += (write.urgent, customer_id)
     segment_keys, memberships = _memberships(keys, commit)
     origins: list[Text | int] = []
     for origin, offset in commit.origins.items():
@@ -183,9 +193,10 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
     return [
         "EVALSHA",
         sha,
-        5 + len(profile_keys) + len(segment_keys),
+        6 + len(profile_keys) + len(segment_keys),
         keys.head,
         keys.timers,
+        keys.urgent,
         keys.outbox,
         keys.repairs,
         keys.crossings,
@@ -202,6 +213,8 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         len(commit.profiles),
         len(timers_set),
         len(timers_gone),
+        len(urgent_set),
+        len(urgent_gone),
         len(segment_keys),
         len(commit.changes),
         commit.stage,
@@ -209,6 +222,8 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         *body,
         *timers_set,
         *timers_gone,
+        *urgent_set,
+        *urgent_gone,
         *memberships,
         *changes,
     ]

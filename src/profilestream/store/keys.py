@@ -4,7 +4,7 @@
     ps:<gen>:meta                               what a generation is
     ps:<gen>:{<shard>}:profile:<customer_id>    what readers see; the braces are the hash tag, so that
     ps:<gen>:{<shard>}:segment:<name>           every key of a shard lies in one slot of a cluster
-    ps:<gen>:{<shard>}:head|state:*|timers|outbox|repairs|crossings
+    ps:<gen>:{<shard>}:head|state:*|timers|urgent|outbox|repairs|crossings
 
 Never does any I/O.
 """
@@ -62,11 +62,13 @@ class ShardKeys:
 
     __slots__ = (
         "crossings", "head", "outbox", "profile_prefix", "repairs", "segment_prefix", "state_prefix", "timers",
+        "urgent",
     )  # fmt: skip
 
     def __init__(self, prefix: str) -> None:
         self.head = prefix + "head"
         self.timers = prefix + "timers"
+        self.urgent = prefix + "urgent"
         self.outbox = prefix + "outbox"
         self.repairs = prefix + "repairs"
         self.crossings = prefix + "crossings"
