@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     remembered_ids_ms_max: int = Field(24 * 3_600_000, ge=0)
     map_keys_max: int = Field(1_000, ge=1, le=100_000)
     timers_page_max: int = Field(250, ge=1, le=5_000)
+    passing_time_at_once_max: int = Field(2, ge=1, le=64)
 
     # Times.
     future_ms_max: int = Field(5 * 60 * 1000, ge=0)

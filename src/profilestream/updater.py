@@ -35,6 +35,7 @@ from profilestream.stream.outward import Outward
 from profilestream.stream.slices import Inbox, Record
 from profilestream.stream.sources import Accepted, Sources
 from profilestream.stream.strays import Origin
+from profilestream.stream.turns import Turn, Turns
 from profilestream.wire.changes import Cause
 from profilestream.wire.dead_letters import Rejection
 from profilestream.wire.events import Event
@@ -85,8 +86,12 @@ class Updater:
         starts: Mapping[str, int] | None = None,
         repair: Repair | None = None,
         well: Callable[[], None] = lambda: None,
+        turns: Turns | None = None,
     ) -> None:
-        """`well` is called whenever a commit is done, and while there is nothing to commit."""
+        """`well` is called whenever a commit is done, and while there is nothing to commit.
+
+        `turns` are the worker's: who lets time pass.
+        """
         self.shard = shard
         self.inbox = inbox
         self.positions = dict(head.positions)
@@ -118,30 +123,37 @@ class Updater:
         self._cached_max = max(settings.commit_customers_max * 2, settings.cached_profiles_max // shards)
         self._in_flight: deque[tuple[asyncio.Future[CommitReply], Commit, int]] = deque()
         self._due: list[str] = []
+        self._passing: dict[str, int] = {}
+        self._turns = turns if turns is not None else Turns(1)
+        self._turn: Turn | None = None
         self._head_checked_s = time.monotonic()
-        self._ticked_s = 0.0
+        self._ticked_s = self._followed_s = 0.0
         self._time_had_its_turn = False
         self._told_full = False
         self._stopping = False
 
     async def run(self) -> None:
         """Works until `stop`, or until cancelled; everything that ends it otherwise is an exception."""
-        while not self._stopping:
-            await self._settle(self._settings.commits_in_flight_max - 1)
-            full = self._outbox_is_full()
-            if self._due and not full and not (self.inbox and self._time_had_its_turn):
-                self._time_had_its_turn = True
-                await self._pass_time()
-            elif self.inbox and not full:
-                self._time_had_its_turn = False
-                await self._update()
-            elif self._in_flight:
-                await self._settle(0)
-            elif self._repair is not None and self._repair.is_level(self.inbox):
-                await self._reconcile(self._repair)
-            else:
-                await self._rest()
-        await self._settle(0)
+        try:
+            while not self._stopping:
+                await self._settle(self._settings.commits_in_flight_max - 1)
+                self._follow_wall_clock()
+                full = self._outbox_is_full()
+                if not full and self._may_pass_time() and not (self.inbox and self._time_had_its_turn):
+                    self._time_had_its_turn = True
+                    await self._pass_time()
+                elif self.inbox and not full:
+                    self._time_had_its_turn = False
+                    await self._update()
+                elif self._in_flight:
+                    await self._settle(0)
+                elif self._repair is not None and self._repair.is_level(self.inbox):
+                    await self._reconcile(self._repair)
+                else:
+                    await self._rest()
+            await self._settle(0)
+        finally:
+            self._end_turn()
 
     def stop(self) -> None:
         """Asks `run` to return once what is in flight is answered; nothing new is begun."""
@@ -202,14 +214,19 @@ class Updater:
         self._counters.count_stray()
         batch.outward = True
 
-    async def _load(self, missing: Iterable[str], profiles: dict[str, Profile]) -> None:
-        """Adds the profiles of customers that are not cached: stored ones, or new ones."""
+    async def _load(self, missing: Iterable[str], profiles: dict[str, Profile], live: bool = True) -> None:
+        """Adds the profiles of customers that are not cached: stored ones, or new ones.
+
+        Where the cache is full, those for whom time passes do not drive out those who do something.
+        """
         wanted = list(missing)
         if not wanted:
             return
         cache = self._cache
         for customer_id, state in zip(wanted, await self._store.load(wanted), strict=True):
-            profiles[customer_id] = cache[customer_id] = profile_of(customer_id, state, self._engine)
+            profile = profiles[customer_id] = profile_of(customer_id, state, self._engine)
+            if live or len(cache) < self._cached_max:
+                cache[customer_id] = profile
         while len(cache) > self._cached_max:
             # Safe while commits are in flight: a later load comes behind them on the same connection.
             cache.popitem(last=False)
@@ -240,10 +257,13 @@ class Updater:
         return crossings, folded, len(batch.accepted) - duplicates
 
     async def _pass_time(self) -> None:
-        """A commit of its own for customers for whom something fell due at or before the clock."""
+        """A commit of its own for customers for whom something fell due at or before the clock.
+
+        The worker's turn, if it took one, goes on until the commit is answered.
+        """
         customers, self._due = self._due, []
         profiles = {c: self._cache[c] for c in customers if c in self._cache}
-        await self._load([c for c in customers if c not in profiles], profiles)
+        await self._load([c for c in customers if c not in profiles], profiles, live=False)
         moved: dict[str, Profile] = {}
         crossings: list[tuple[str, Crossing]] = []
         for customer_id, profile in profiles.items():
@@ -260,6 +280,26 @@ class Updater:
                 profile.written = None
         if moved:
             self._send(moved, crossings, {}, 0)
+            self._passing.update(dict.fromkeys(moved, self._sequence))
+            if (turn := self._turn) is not None:
+                self._turn = None
+                self._in_flight[-1][0].add_done_callback(lambda _: self._turns.give_back(turn))
+        self._end_turn()
+
+    def _may_pass_time(self) -> bool:
+        """Whether customers are due and it is this shard's turn; one that is not asks for it."""
+        if not self._due:
+            self._end_turn()
+            return False
+        if self._turn is None:
+            self._turn = self._turns.ask()
+            self._turn.add_done_callback(lambda _: self.wake.set())
+        return self._turn.done()
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turns.give_back(self._turn)
+            self._turn = None
 
     def _send(
         self,
@@ -305,7 +345,11 @@ class Updater:
             self._well()
             self._counters.add(events, len(commit.profiles), len(commit.changes))
             self.outbox_changes = reply.outbox_changes
-            self._due = reply.due
+            for write in commit.profiles:
+                if self._passing.get(write.customer_id) == commit.sequence:
+                    del self._passing[write.customer_id]
+            # A reply is older than what is in flight behind it.
+            self._due = [c for c in reply.due if c not in self._passing]
             self._head_checked_s = time.monotonic()
 
     async def _reconcile(self, repair: Repair) -> None:
@@ -347,8 +391,8 @@ class Updater:
         if now_s - self._ticked_s >= self._settings.tick_interval_ms / 1000:
             self._ticked_s = now_s
             await self._tick(now_s)
-            if self._due:
-                return
+        if self._due and not self._outbox_is_full() and self._may_pass_time():
+            return
         if self.inbox and not self._outbox_is_full():
             return
         if self._repair is None:
@@ -383,12 +427,24 @@ class Updater:
         if self._told_full:
             self._told_full = False
             self._report(f"shard {self.shard}: folding goes on")
-        wall = self._wall_clock() if self._repair is None else None
-        if wall is not None and wall > self.clock:
-            self.clock = wall
+        self._follow_wall_clock()
         if now_s - self._began_s >= WELL_AFTER_S:
             self._well()
-        self._due = [c for c, _ in await self._store.due(self.clock, self._settings.timers_page_max)]
+        if not self._due:
+            self._due = [c for c, _ in await self._store.due(self.clock, self._settings.timers_page_max)]
+
+    def _follow_wall_clock(self) -> None:
+        """Moves the clock on where the shard has caught up.
+
+        While many profiles are due, too, so that what falls due meanwhile and is urgent has its turn before the rest.
+        """
+        now_s = time.monotonic()
+        if self._repair is not None or now_s - self._followed_s < self._settings.tick_interval_ms / 1000:
+            return
+        self._followed_s = now_s
+        wall = self._wall_clock()
+        if wall is not None and wall > self.clock:
+            self.clock = wall
 
     async def anything_due(self) -> bool:
         """Whether a timer is due at the clock; between batches only."""
