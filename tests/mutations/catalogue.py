@@ -197,6 +197,12 @@ MUTATIONS: Final = (
         (SIMULATOR, STRAYS),
     ),
     Mutation(
+        "waiting-crossings-forgotten",
+        "A profile that is read back no longer knows since when a condition holds, so a dwell begins anew.",
+        (Edit("wire/states.py", "    profile.held = held\n", "    profile.held = {}\n"),),
+        (SIMULATOR,),
+    ),
+    Mutation(
         "timers-outside-the-commit",
         "Timers are written by a command of their own, before the commit and whether or not it is refused.",
         (

@@ -15,6 +15,7 @@ from tests.oracle import Outcome, format_time, readable, shard_of
 from tests.oracle.aggregates import ProfileScope
 from tests.oracle.expressions import evaluate
 from tests.oracle.history import History, read_event
+from tests.oracle.replay import in_sample
 from tests.simulator import definitions
 from tests.simulator.counted import miscounts
 from tests.simulator.redis_data import SortedSet
@@ -98,21 +99,27 @@ def _of_profile(
         event = read_event(spec, raw, index)
         assert event is not None, raw
         history.add(event)
-    scope = ProfileScope(spec, history, clock)
+    segments = json.loads(profile["_segments"])
+    scope = ProfileScope(spec, history, clock, members=segments)
     wanted = {name: readable(v) for name in spec.traits if (v := scope.name(name)) is not None}
     actual = {name: json.loads(text) for name, text in profile.items() if not name.startswith("_")}
     if json.dumps(wanted, sort_keys=True) != json.dumps(actual, sort_keys=True):
         yield f"customer {customer_id}: traits are {actual}, and should be {wanted}"
     if int(profile["_revision"]) != len(events):
         yield f"customer {customer_id}: {profile['_revision']} events were folded, there are {len(events)}"
-    segments = json.loads(profile["_segments"])
+    held = _held(world, customer_id)
     for segment in spec.segments:
         enters = evaluate(segment.enter, scope) is True
         leaves = not enters if segment.exit is None else evaluate(segment.exit, scope) is True
         inside = segment.name in segments
         if inside:
             members[segment.name].add(customer_id)
-        if (enters and not leaves and not inside) or (leaves and inside):
+        enters = enters and not leaves and in_sample(segment.name, customer_id, segment.sample)
+        crosses = leaves if inside else enters
+        if segment.waits:
+            if crosses is not (segment.name in held):
+                yield f"customer {customer_id}: {segment.name} waits since {held.get(segment.name)}, crosses: {crosses}"
+        elif crosses:
             yield f"customer {customer_id}: is {'' if inside else 'not '}in {segment.name}, and should not be so"
         last = changes.get((customer_id, segment.name))
         crossing = last["crossing"] if last is not None else 0
@@ -121,6 +128,15 @@ def _of_profile(
                 f"customer {customer_id}: _segments says {segments.get(segment.name)} of {segment.name}, "
                 f"subscribers were told crossing {crossing}"
             )
+
+
+def _held(world: World, customer_id: str) -> Mapping[str, int]:
+    """Since when the customer's crossings wait, by the stored state."""
+    keys = world.shard_keys[shard_of(customer_id, world.work.shards)]
+    state = world.redis.server.data.keys.get(keys.state(customer_id).encode())
+    if state is None:
+        return {}
+    return decode_state(state, customer_id, definitions.engine(world.work.text)).held
 
 
 def _of_timer(world: World, number: int, customer_id: str, profile: dict[str, str], clock: int) -> Iterator[str]:

@@ -62,7 +62,35 @@ enter = "len(small_only) >= 1 and 'web' not in small_only"
 enter = "after(last_view_at, last_order_at) and since(last_view_at) <= hours(8)"
 """
 
-FILES = (SHOP, TIMES)
+# Crossings that wait, segments that name others, one before it is declared; what waits is refolded in a repair.
+PACED = """
+[traits]
+orders = "count(purchase)"
+spend_6h = "sum(purchase.amount_minor, over='6h')"
+open_tickets = "count(support[kind == 'opened']) - count(support[kind == 'closed'])"
+last_order_at = "last(purchase.occurred_at)"
+views_1d = "count(browsing, over='1d')"
+[segments.invited]
+enter = "in_segment('warm') and not in_segment('tried')"
+exit = "not in_segment('warm')"
+dwell = "30m"
+[segments.warm]
+enter = "spend_6h >= 30"
+dwell = "20m"
+exit_dwell = "2h"
+cooldown = "9h"
+[segments.rested]
+enter = "since(last_order_at) <= hours(1) or open_tickets == 1"
+cooldown = "1d"
+[segments.tried]
+enter = "open_tickets > 0 or views_1d >= 3"
+exit_dwell = "1h"
+[segments.half]
+enter = "orders >= 2 and in_segment('rested')"
+sample = 0.5
+"""
+
+FILES = (SHOP, TIMES, PACED)
 
 
 class _Engine(Engine):
