@@ -82,6 +82,8 @@ def show_persona(out: Console, persona: Persona, every: bool = False) -> None:
     for word, text in zip(("enter", "exit"), persona.segment.texts, strict=True):
         if text:
             facts.add_row(Text(word, style="bold"), people.one_line(text))
+    for word, text in persona.segment.pacing.texts() if persona.segment.pacing is not None else ():
+        facts.add_row(Text(word, style="bold"), text)
     facts.add_row(Text("since", style="bold"), f"{_range(persona.member_for, 'duration')} in the segment")
     people.show(out, facts)
     out.print()

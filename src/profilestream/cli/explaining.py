@@ -36,6 +36,8 @@ def show_explanation(out: Console, customer_id: str, definitions: Definitions, e
     for word, text in zip(("enter", "exit"), segment.texts, strict=True):
         if text:
             out.print(Text.assemble((f"{word:<6}", "bold"), people.one_line(text)))
+    if segment.pacing is not None:
+        out.print(", ".join(f"{key} {text}" for key, text in segment.pacing.texts()))
     out.print()
     _show_conditions(out, explanation, zone)
     out.print()
@@ -144,7 +146,7 @@ def _waits(explanation: Explanation, zone: ZoneInfo) -> list[str]:
     found = []
     if explanation.sampled is False and not explanation.member:
         assert explanation.pacing is not None
-        found.append(f"is not in the sample, which is {explanation.pacing.sample} of all customers")
+        found.append(f"is not in the sample, which is {explanation.pacing.sample:g} of all customers")
     if explanation.held_since is not None and explanation.crosses_at is not None:
         condition, will = ("leaving", "leaves") if explanation.member else ("entering", "enters")
         since = f"{people.moment(explanation.held_since, zone)}"

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from profilestream.core.profile import Membership
-from profilestream.core.vocabulary import WINDOW_MS_MAX, span_ms
+from profilestream.core.vocabulary import WINDOW_MS_MAX, span_ms, span_text
 
 SPANS: Final = ("dwell", "exit_dwell", "cooldown")
 _HASH_BYTES: Final = 8
@@ -28,6 +28,12 @@ class Pacing:
     exit_dwell_ms: int = 0
     cooldown_ms: int = 0
     sample: float | None = None
+
+    def texts(self) -> list[tuple[str, str]]:
+        """What the segment's table says of it: `("dwell", "10m")`, in the shortest form."""
+        lengths = zip(SPANS, (self.dwell_ms, self.exit_dwell_ms, self.cooldown_ms), strict=True)
+        found = [(key, span_text(length).strip("'")) for key, length in lengths if length]
+        return found if self.sample is None else [*found, ("sample", f"{self.sample:g}")]
 
     def crosses_at(self, membership: Membership | None, held_since: int) -> int:
         """When a customer crosses if the crossing's condition, which holds since then (ms), holds on."""
@@ -48,8 +54,8 @@ class Pacing:
 def is_sampled(segment: str, customer_id: str, share: float) -> bool:
     """Whether a customer belongs to a share of all customers: always the same ones, others for another segment.
 
-    A greater share has everybody whom a smaller one has. The first 8 bytes of BLAKE2b over the segment's name, a zero
-    byte and the customer's id, as a big-endian number, lie below the share of 2^64.
+    A greater share has everybody whom a smaller one has. BLAKE2b with a digest of 8 bytes, over the segment's name, a
+    zero byte and the customer's id, lies as a big-endian number below the share of 2^64.
     """
     digest = blake2b(f"{segment}\0{customer_id}".encode(), digest_size=_HASH_BYTES).digest()
     return int.from_bytes(digest, "big") < share * _HASHES

@@ -145,6 +145,7 @@ def persona_object(persona: Persona) -> dict[str, Any]:
         "description": persona.segment.description,
         "enter": enter,
         "exit": leave,
+        "pacing": None if persona.segment.pacing is None else asdict(persona.segment.pacing),
         "members": persona.members,
         "customers": persona.customers,
         "customers_exact": persona.customers_exact,

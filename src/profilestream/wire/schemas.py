@@ -326,6 +326,17 @@ _DESCRIBE: Final = {
         description=_STRING,
         enter=_STRING,
         exit={"type": ["string", "null"]},
+        pacing={
+            **_nullable(
+                _object(
+                    dwell_ms=_COUNT,
+                    exit_dwell_ms=_COUNT,
+                    cooldown_ms=_COUNT,
+                    sample=_nullable({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+                )
+            ),
+            "description": "what holds crossings back; null: nothing does",
+        },
         members={"type": "integer", "minimum": 20},
         customers={"type": "integer", "minimum": 20, "description": "everybody; an estimate unless customers_exact"},
         customers_exact={"type": "boolean"},
