@@ -54,9 +54,9 @@ def test_the_day_at_a_clock_is_the_last_date_that_the_zone_has_come_to(zone: str
     newest = 0
     for at in range(start - 2 * 1_440 * MINUTE_MS, start + 3 * 1_440 * MINUTE_MS, MINUTE_MS):
         newest = max(newest, (EPOCH + timedelta(milliseconds=at)).astimezone(there).toordinal())
-        assert days.at(at) == newest, time_text(at)
+        # What was asked before must not matter: one that has been asked nothing says the same.
+        assert days.at(at) == Days(zone).at(at) == newest, time_text(at)
         assert days.begins(newest) <= at < days.begins(newest + 1)
-    assert days.at(start) == Days(zone).at(start)
 
 
 def test_the_calendar_ends_without_another_day() -> None:
