@@ -110,6 +110,7 @@ class Clocked(Aggregate):
         put(state, item, now) -> state    one more item that arrives at the clock; may change `state` in place
         value_at(state, now) -> value     in place of `value`
         due(state, now) -> ms             the first instant after the clock at which the value is another, or NEVER
+        due_of(state, item, now) -> ms    the same of that part of the value alone which the item may change
         expire(state, now) -> state       without what can no longer matter; may change `state` in place
 
     A profile without such an aggregate pays nothing for it.
@@ -123,6 +124,9 @@ class Clocked(Aggregate):
 
     def due(self, state: State, now: int) -> int:
         raise NotImplementedError
+
+    def due_of(self, state: State, item: Any, now: int) -> int:
+        return self.due(state, now)
 
     def expire(self, state: State, now: int) -> State:
         return state

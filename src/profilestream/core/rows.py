@@ -14,7 +14,7 @@ from profilestream.core.events import EventType, Field
 from profilestream.core.expressions import Node
 from profilestream.core.maps import key_text
 from profilestream.core.profile import Profile
-from profilestream.core.slots import Slot, Slots, window_adder
+from profilestream.core.slots import UNKNOWN, Slot, Slots, clocked_adder, window_adder
 
 Fold = Callable[[Profile, list[Any], Any, int], None]
 """(profile, its slots, event, clock): adds the event to every slot that it concerns."""
@@ -51,7 +51,8 @@ def compile_fold(event_type: EventType, slots: Slots, local: Local, touched: Map
             for condition, group in _by_condition(items):
                 _rows(code, condition, group, "row", touched)
     if any(isinstance(f.slot.aggregate, agg.Clocked) for f in concerned):
-        code.line(f"p.window_due = {code.object(slots.next_due)}(p, now)")
+        with code.block(f"if p.window_due == {UNKNOWN}:"):
+            code.line(f"p.window_due = {code.object(slots.next_due)}(p, now)")
     return code.function(f"fold_{event_type.name}", "p, s, e, now")
 
 
@@ -152,7 +153,7 @@ def _put(code: Code, slot: Slot, item: str) -> None:
         code.line(f"{code.object(window_adder(slot.window))}(p, at, now, {item})")
         return
     if isinstance(slot.aggregate, agg.Clocked):
-        code.line(f"{place} = {code.object(slot.aggregate.put)}({place}, {item}, now)")
+        code.line(f"{code.object(clocked_adder(slot.index, slot.aggregate))}(p, now, {item})")
         return
     plain = _PLAIN.get(type(slot.aggregate))
     if plain is None or not getattr(slot.aggregate, "integral", True):

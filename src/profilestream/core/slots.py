@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from profilestream.core import aggregates as agg
 from profilestream.core import expressions as x
@@ -214,6 +214,30 @@ def _living(w: Window, tiles: dict[int, Any], state: Any, last_dead: int) -> Any
             break
         state = unmerge(state, gone)
     return state
+
+
+UNKNOWN: Final = -NEVER
+"""Stands for a profile's `window_due` until the end of a fold that put off the instant which was the next."""
+
+
+def clocked_adder(place: int, aggregate: agg.Clocked) -> Callable[[Profile, int, Any], None]:
+    """A function `(profile, clock, item)` that adds an item to a clocked slot.
+
+    Only what the item concerns is asked for its next instant: the whole only where that was the next of all.
+    """
+    put, due_of = aggregate.put, aggregate.due_of
+
+    def add_item(profile: Profile, clock: int, item: Any) -> None:
+        slots = profile.slots
+        before = due_of(slots[place], item, clock)
+        slots[place] = put(slots[place], item, clock)
+        after = due_of(slots[place], item, clock)
+        if after <= profile.window_due:
+            profile.window_due = after
+        elif before == profile.window_due:
+            profile.window_due = UNKNOWN
+
+    return add_item
 
 
 def window_adder(w: Window) -> Callable[[Profile, int, int, Any], None]:

@@ -114,6 +114,10 @@ class Unmatched(Clocked):
     def due(self, state: list[Any], now: int) -> int:
         return min((self._flips(spans, now) for spans in state[0].values()), default=NEVER)
 
+    def due_of(self, state: list[Any], item: list[Any], now: int) -> int:
+        spans = state[0].get(json_text(item[2]))
+        return NEVER if spans is None else self._flips(spans, now)
+
     def expire(self, state: list[Any], now: int) -> list[Any]:
         """Lets go what the window no longer holds."""
         values, missed = state
