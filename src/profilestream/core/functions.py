@@ -95,9 +95,15 @@ def _in_segment(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node
     if not isinstance(name, x.Literal) or not isinstance(name.value, str):
         fail(tree.args[0], "in_segment() takes a segment's name in quotes: in_segment('vip')")
     if name.value not in parser.segment_names:
-        fail(tree.args[0], f"unknown segment `{name.value}`{suggestion(name.value, parser.segment_names)}")
+        known = parser.segment_names
+        if len(known) > _COMPARED_MAX:
+            known = [n for n in known if n[:2] == name.value[:2]][:_COMPARED_MAX]
+        fail(tree.args[0], f"unknown segment `{name.value}`{suggestion(name.value, known)}")
     return x.InSegment(name.value)
 
+
+_COMPARED_MAX: Final = 1_000
+"""Of more names than so many only those that begin alike are compared with an unknown one."""
 
 IN_SEGMENT_STANDS: Final = "`in_segment` stands only in conditions (enter and exit), joined by and, or, not"
 
