@@ -282,7 +282,9 @@ def _is_linear(node: ast.AST) -> bool:
     """Whether a node leaves a line a line. (A product of two lines is an error of the definitions.)"""
     if isinstance(node, ast.Call) and not is_aggregate(node):
         return any(is_call(node, word) for word in ("since", "days_since", "minutes", "hours", "days"))
-    return not isinstance(node, ast.Subscript | ast.BoolOp | ast.Compare)
+    if isinstance(node, ast.Subscript):
+        return is_aggregate(node.value)  # one key of a `by=`: a value as any other
+    return not isinstance(node, ast.BoolOp | ast.Compare)
 
 
 def parse(text: str) -> ast.expr:

@@ -157,14 +157,34 @@ durations = st.builds(
 )
 
 
+inside = st.sampled_from(("in", "not in"))
+
+MAPS = (
+    "sum(item.amount_minor, by=category{w})", "count(item, by=category{w})", "count(browsing, by=sku{w})",
+    "mean(purchase.amount_minor, by=channel{w})", "max(item.quantity, by=category{w})",
+    "sum(support.sentiment, by=kind{w})",
+)  # fmt: skip
+
+
+@st.composite
+def maps_of_numbers(draw: st.DrawFn) -> str:
+    """An object from a string to a number."""
+    return draw(st.sampled_from(MAPS)).format(w=draw(windows()))
+
+
 @st.composite
 def comparisons(draw: st.DrawFn, traits: tuple[str, ...], json_kinds: bool) -> str:
     """One condition without and, or, not. `json_kinds` adds what the contract leaves open for facts of any kind."""
     kinds = [
         "constant", "constant", "two", "chain", "since", "since", "since_more", "days_since", "string", "word", "has",
         "after", "fact", "fact", "flag", "facts", "default_fact", "in_fact", "in_unmatched",
+        "key", "key", "key_time", "key_word", "in_map", "in_top", "words",
     ]  # fmt: skip
-    kind = draw(st.sampled_from(kinds + (["fact_in", "since_fact", "after_facts", "fact_time"] if json_kinds else [])))
+    kind = draw(
+        st.sampled_from(
+            kinds + (["fact_in", "in_list", "since_fact", "after_facts", "fact_time"] if json_kinds else [])
+        )
+    )
     number = number_texts() | st.sampled_from(traits)
     op, time, fact = draw(operators), draw(time_texts()), f"latest(attributes.{draw(st.sampled_from(FACTS))})"
     match kind:
@@ -209,6 +229,29 @@ def comparisons(draw: st.DrawFn, traits: tuple[str, ...], json_kinds: bool) -> s
             return f"'a' in {fact}['shoes']"
         case "in_unmatched":
             return f"'a' {draw(st.sampled_from(('in', 'not in')))} {draw(unmatched_texts())}"
+        case "key":
+            part = f"{draw(maps_of_numbers())}['{draw(words)}']"
+            forms = ("{p}", "default({p}, 2)", "{p} * 2 - 1", "{p} / count(event)", "default({p}, count(event))")
+            text = draw(st.sampled_from(forms)).format(p=part)
+            return f"{text} {op} {draw(st.sampled_from(CONSTANTS) | number)}"
+        case "key_time":
+            part = f"max(item.occurred_at, by=category{draw(windows())})['{draw(words)}']"
+            forms = (f"since({part}) {op} {draw(durations)}", f"has({part})", f"after({part}, {time})")
+            return draw(st.sampled_from(forms))
+        case "key_word":
+            return f"min(browsing.sku, by=kind{draw(windows())})['search'] {op} '{draw(words)}'"
+        case "in_map":
+            return f"'{draw(words)}' {draw(inside)} {draw(maps_of_numbers())}"
+        case "in_top":
+            value = draw(st.sampled_from((*STRINGS, "order.amount_minor")))
+            element = draw(st.sampled_from(("1", "100"))) if value.endswith("minor") else f"'{draw(words)}'"
+            return f"{element} {draw(inside)} top({value}, {draw(st.integers(1, 3))}{draw(windows())})"
+        case "in_list":
+            return f"{draw(st.sampled_from(('1', '2.0', 'True', repr('a'), repr('shoes'))))} {draw(inside)} {fact}"
+        case "words":
+            several = draw(st.lists(words, min_size=1, max_size=3))
+            string, equality = f"last({draw(st.sampled_from(STRINGS))})", draw(st.sampled_from(("==", "!=")))
+            return draw(st.sampled_from((" or ", " and "))).join(f"{string} {equality} '{word}'" for word in several)
         case "fact_in":
             return (
                 f"{fact} {draw(st.sampled_from(('in', 'not in')))} {draw(st.sampled_from(('[1]', '[True]', '[0, 2]')))}"
@@ -288,3 +331,45 @@ def definition_texts(draw: st.DrawFn, json_kinds: bool = True, segments_max: int
     segments = draw(segment_tables(names, json_kinds, segments_max))
     zone = draw(st.sampled_from(("", "Europe/Berlin", "America/New_York")))
     return definitions_text(numbers | shown, segments, {"order": "purchase[kind == 'order']"}, zone)
+
+
+# Many segments over few expressions: what stands beside what decides which of them are looked at.
+PARTS = (
+    "count(purchase) >= {n}", "count(purchase) == {n}", "not (sum(item.amount_minor) > {n})",
+    "last(item.category) == {w}",
+    "last(item.category) != {w}", "last(item.category) in [{w}, {v}]", "last(item.category) not in [{w}, {v}]",
+    "latest(attributes.w) == {w}", "latest(attributes.w) != {w}", "latest(attributes.j) in [{w}, {n}, True]",
+    "{w} in top(item.category, 2)", "{w} not in top(item.category, 2)", "{w} in latest(attributes.j)",
+    "{w} not in latest(attributes.j)", "count(item, by=category)[{w}] >= {n}", "count(item, by=category)[{w}] != {n}",
+    "default(count(item, by=category, over='24h')[{w}], 0) < {n}", "{w} in count(item, by=category, over='24h')",
+    "{w} not in count(item, by=category)", "sum(item.amount_minor, by=category)[{w}] / count(item) > {n}",
+    "since(last(purchase.occurred_at)) > hours({n})", "since(max(item.occurred_at, by=category)[{w}]) >= days({n})",
+    "latest(attributes.n) > {n}", "latest(attributes.n)", "not latest(attributes.n)",
+    "after({t}, last(browsing.occurred_at))",
+    "count(purchase, over='24h') > count(browsing)", "last(item.category) < {w}",
+    "first(browsing.sku) == last(browsing.sku)",
+    "in_segment('g0')",
+)  # fmt: skip
+
+
+@st.composite
+def crowded_texts(draw: st.DrawFn) -> str:
+    """A definitions file with dozens of segments, each a few comparisons joined by and, or and not."""
+
+    def part(named: bool) -> str:
+        form = draw(st.sampled_from(PARTS if named else PARTS[:-1]))
+        word, other = (f"'{draw(words)}'" for _ in range(2))
+        return form.format(n=draw(st.integers(0, 4)), w=word, v=other, t="last(purchase.occurred_at)")
+
+    def condition(named: bool) -> str:
+        parts = [part(named) for _ in range(draw(st.integers(1, 3)))]
+        text = draw(st.sampled_from((" and ", " and ", " or "))).join(parts)
+        if draw(st.integers(0, 3)) == 0:
+            text = f"({text}) {draw(st.sampled_from(('and', 'or')))} {part(named)}"
+        return f"not ({text})" if draw(st.integers(0, 5)) == 0 else text
+
+    segments: dict[str, str | tuple[str, str]] = {}
+    for i in range(draw(st.integers(5, 40))):
+        enter = condition(i > 0)
+        segments[f"g{i}"] = (enter, condition(i > 0)) if draw(st.integers(0, 3)) == 0 else enter
+    return definitions_text({"n0": "count(purchase)"}, segments)

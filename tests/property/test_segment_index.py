@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.property.generated import definition_texts, event_lists, offsets
+from tests.property.generated import crowded_texts, definition_texts, event_lists, offsets
 from tests.property.shard import Shard
 
 from profilestream.core.engine import Crossing, Engine
@@ -23,6 +23,37 @@ def full(engine: Engine, profile: Profile, clock: int) -> set[str]:
     return set(engine.evaluate(profile, clock))
 
 
+def assert_placed(engine: Engine, profile: Profile, clock: int) -> None:
+    """Memberships are those of full evaluation; each condition's truth, read off the index, is what it evaluates to;
+    and the places, kept event by event, are those of a profile that is placed anew."""
+    assert members(profile) == full(engine, profile, clock)
+    segments = engine.definitions.segments
+    for number, segment in enumerate(segments):
+        enter, leave = engine.index.holds(number, profile.positions)
+        nodes = (segment.enter,) if segment.exit is None else (segment.enter, segment.exit)
+        values = [value is True for value in engine.read(nodes, profile, clock)]
+        assert enter == values[0], segment.texts
+        assert leave == (not values[0] if segment.exit is None else values[1]), segment.texts
+    placed = decode_state(encode_state(profile, engine), "c", engine)
+    assert profile.positions == placed.positions
+    assert (profile.flips, profile.due) == (placed.flips, placed.due)
+
+
+@given(crowded_texts(), event_lists(), st.lists(offsets, max_size=4))
+def test_among_many_segments_that_share_expressions_each_change_is_found(
+    text: str, events: list[dict[str, Any]], waits: list[int]
+) -> None:
+    engine = Engine(parse_definitions(text))
+    shard = Shard(engine)
+    for n, event in enumerate(events):
+        shard.take(event)
+        profile = shard.profiles["c"]
+        assert_placed(engine, profile, profile.as_of)
+        if n < len(waits):
+            shard.pass_time((shard.clock or 0) + waits[n])
+            assert_placed(engine, profile, profile.as_of)
+
+
 @given(definition_texts(), event_lists(), st.lists(offsets, max_size=4))
 def test_memberships_are_what_full_evaluation_says_after_every_event_and_instant(
     text: str, events: list[dict[str, Any]], waits: list[int]
@@ -33,6 +64,7 @@ def test_memberships_are_what_full_evaluation_says_after_every_event_and_instant
         shard.take(event)
         profile = shard.profiles["c"]
         assert members(profile) == full(engine, profile, shard.clock or 0)
+        assert_placed(engine, profile, profile.as_of)
         if n < len(waits):
             shard.pass_time((shard.clock or 0) + waits[n])
             assert members(profile) == full(engine, profile, shard.clock or 0)
