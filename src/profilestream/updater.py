@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 
@@ -62,6 +62,18 @@ class Batch:
     missing: set[str] = field(default_factory=set)
     outward: bool = False
     origins: dict[str, int] = field(default_factory=dict)
+    began: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Part:
+    """What folding a batch, or the next records of one, has changed; `positions` None: those of the whole batch."""
+
+    positions: dict[str, int] | None
+    origins: dict[str, int] = field(default_factory=dict)
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    crossings: list[tuple[str, Crossing]] = field(default_factory=list)
+    events: int = 0
 
 
 class Updater:
@@ -169,13 +181,15 @@ class Updater:
             # Acknowledged before the positions pass it: a crash in between forwards again, and is found out.
             await self._outward.flush()
         await self._load(batch.missing, batch.profiles)
-        crossings, folded, events = self._fold(batch)
-        self._origins.update(batch.origins)
-        self._send(folded, crossings, batch.origins, events)
+        for part in self._fold(batch):
+            self._origins.update(part.origins)
+            self._send(part.profiles, part.crossings, part.origins, part.events, positions=part.positions)
+            if part.positions is not None and not await self._has_room():
+                return
 
     def _take(self) -> Batch:
         """Takes, decodes and routes records up to the limits of one commit."""
-        batch, limits = Batch(), self._settings
+        batch, limits = Batch(began=dict(self.inbox.positions)), self._settings
         profiles, missing, accepted, cache = batch.profiles, batch.missing, batch.accepted, self._cache
         take, read, now_ms = self.inbox.take, self._sources.read, time.time_ns() // 1_000_000
         size = 0
@@ -231,12 +245,15 @@ class Updater:
             # Safe while commits are in flight: a later load comes behind them on the same connection.
             cache.popitem(last=False)
 
-    def _fold(self, batch: Batch) -> tuple[list[tuple[str, Crossing]], dict[str, Profile], int]:
-        """Folds events in their order; the shard's clock moves before each. Duplicates are not counted."""
+    def _fold(self, batch: Batch) -> Iterator[Part]:
+        """Folds events in their order; the shard's clock moves before each. Duplicates are not counted.
+
+        A batch is one part, unless its crossings are more than a commit may have: then it is cut behind the record
+        that reached so many, and what follows is folded when that part was sent.
+        """
         fold, clock, profiles, duplicates = self._engine.fold, self.clock, batch.profiles, 0
-        crossings: list[tuple[str, Crossing]] = []
-        folded: dict[str, Profile] = {}
-        mine: list[Crossing] = []
+        changes_max, positions = self._settings.commit_changes_max, batch.began
+        part, mine = Part(positions), list[Crossing]()
         for found in batch.accepted:
             event, handler, record, origin = found
             customer_id = event.customer_id
@@ -245,16 +262,34 @@ class Updater:
             arrival = record.timestamp if origin is None else origin.timestamp_ms
             if fold(profile, event, handler, at, arrival, mine, found):
                 clock = at
-                folded[customer_id] = profile
+                part.profiles[customer_id] = profile
+                part.events += 1
             else:
                 duplicates += 1
+            positions[record.topic] = record.offset + 1
+            if origin is not None:
+                part.origins[origin.name] = origin.offset
             if mine:
-                crossings += [(customer_id, crossing) for crossing in mine]
+                part.crossings += [(customer_id, crossing) for crossing in mine]
                 mine.clear()
+                if len(part.crossings) >= changes_max:
+                    self.clock = clock
+                    yield part
+                    part = Part(positions)
         self.clock = clock
         if duplicates:
             self._counters.count_duplicates(duplicates)
-        return crossings, folded, len(batch.accepted) - duplicates
+        part.positions, part.origins = None, batch.origins
+        yield part
+
+    async def _has_room(self) -> bool:
+        """Between the parts of a cut batch: waits for commits in flight and for room in the outbox; False when asked
+        to stop, and what was not folded is then read again by whoever is next."""
+        await self._settle(self._settings.commits_in_flight_max - 1)
+        while self._outbox_is_full() and not self._stopping:
+            await self._settle(0)
+            await self._rest()
+        return not self._stopping
 
     async def _pass_time(self) -> None:
         """A commit of its own for customers for whom something fell due at or before the clock.
@@ -273,6 +308,8 @@ class Updater:
             self._engine.advance(profile, self.clock, mine)
             moved[customer_id] = profile
             crossings += [(customer_id, crossing) for crossing in mine]
+            if len(crossings) >= self._settings.commit_changes_max:
+                break  # the others are still due, and the reply names them again
         if not moved and not self._in_flight:
             # Redis names timers that the states do not have; what the states say is written again.
             moved = {c: p for c, p in profiles.items() if p.revision}
@@ -309,16 +346,17 @@ class Updater:
         events: int,
         stage: Stage = "",
         mark: Mark | None = None,
+        positions: Mapping[str, int] | None = None,
     ) -> None:
-        """One commit: everything that the batch changed, and the positions that it reached."""
+        """One commit: everything that the batch changed, and the positions that it reached (None: the inbox's)."""
         crossed = profiles if stage else {customer_id for customer_id, _ in crossings}
-        positions, write, cause = self.inbox.positions, self._writer.write, CAUSE[stage]
+        write, cause = self._writer.write, CAUSE[stage]
         commit = Commit(
             expected=self._commit,
             commit=token_hex(8),
             sequence=self._sequence + 1,
             clock=None if self.clock == CLOCK_START_MS else self.clock,
-            positions=dict(positions),
+            positions=dict(self.inbox.positions if positions is None else positions),
             origins=origins,
             profiles=[write(p, c in crossed) for c, p in profiles.items()],
             memberships=[membership(customer_id, c) for customer_id, c in crossings],
@@ -368,11 +406,14 @@ class Updater:
             await self._load([c for c in customers if c not in profiles], profiles)
             changed: dict[str, Profile] = {}
             crossings: list[tuple[str, Crossing]] = []
-            for customer_id, profile in profiles.items():
+            for number, (customer_id, profile) in enumerate(profiles.items(), 1):
                 found = self._engine.reconcile(profile, numbers[customer_id], self.clock) if profile.revision else None
                 if found is not None:
                     changed[customer_id] = profile
                     crossings += [(customer_id, crossing) for crossing in found]
+                if len(crossings) >= self._settings.commit_changes_max:
+                    waiting[:0] = list(profiles)[number:]
+                    break
             differences += len(crossings)
             if changed:
                 self._send(changed, crossings, {}, 0, "announce")
