@@ -369,7 +369,7 @@ def crowded_texts(draw: st.DrawFn) -> str:
         return f"not ({text})" if draw(st.integers(0, 5)) == 0 else text
 
     segments: dict[str, str | tuple[str, str]] = {}
-    for i in range(draw(st.integers(5, 40))):
+    for i in range(draw(st.integers(20, 120))):
         enter = condition(i > 0)
         segments[f"g{i}"] = (enter, condition(i > 0)) if draw(st.integers(0, 3)) == 0 else enter
     return definitions_text({"n0": "count(purchase)"}, segments)
