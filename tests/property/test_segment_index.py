@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.generated import crowded_texts, definition_texts, event_lists, offsets
-from tests.property.shard import Shard
+from tests.property.shard import T0, Shard, definitions_text
 
 from profilestream.core.engine import Crossing, Engine
 from profilestream.core.profile import Profile
@@ -60,6 +60,16 @@ def test_among_many_segments_that_share_expressions_each_change_is_found(
         if n < len(waits):
             shard.pass_time((shard.clock or 0) + waits[n])
             law.hold(profile, profile.as_of)
+
+
+def test_a_list_that_comes_and_goes_moves_those_who_ask_for_what_is_not_in_it() -> None:
+    shard = Shard(Engine(parse_definitions(definitions_text({}, {"g": "'a' not in latest(attributes.j)"}))))
+    inside = []
+    for n, value in enumerate((1, ["b"], ["b", "a"], ["b"], None, [], {"a": 1}, {}, "text")):
+        event = {"type": "attributes", "event_id": f"e{n}", "customer_id": "c", "occurred_at": T0 + n}
+        shard.take(event | {"set": {"j": value}})
+        inside.append(bool(members(shard.profiles["c"])))
+    assert inside == [False, True, False, True, False, True, False, True, False]
 
 
 @given(definition_texts(), event_lists(), st.lists(offsets, max_size=4))
