@@ -126,6 +126,7 @@ class Row:
     read_s: float
     compile_s: float
     event_us: float = 0.0
+    quiet_us: float = 0.0
     suspects: float = 0.0
     crossings: float = 0.0
     revive_us: float = 0.0
@@ -142,21 +143,32 @@ class Side:
     profiles: dict[str, Profile] = field(default_factory=dict)
     clock: int = 0
     spent_s: float = 0.0
+    quiet_s: float = 0.0
+    events_quiet: int = 0
     crossed: list[Crossing] = field(default_factory=list)
 
     def fold(self, events: list[Event]) -> None:
         """Folds events; the CPU time is added up."""
         engine, profiles, crossed = self.engine, self.profiles, self.crossed
-        handlers, clock = engine.handlers, self.clock
-        began = time.process_time()
+        handlers, clock, cpu = engine.handlers, self.clock, time.process_time
+        spent = quiet = 0.0
+        events_quiet = 0
         for event in events:
             profile = profiles.get(event.customer_id)
             if profile is None:
                 profile = profiles[event.customer_id] = engine.new_profile(event.customer_id)
-            clock = max(clock, event.occurred_at)
+            clock, before = max(clock, event.occurred_at), len(crossed)
+            began = cpu()
             engine.fold(profile, event, handlers[event.type_name], clock, clock, crossed, None)
-        self.spent_s += time.process_time() - began
+            took = cpu() - began
+            spent += took
+            if len(crossed) == before:
+                quiet += took
+                events_quiet += 1
         self.clock = clock
+        self.spent_s += spent
+        self.quiet_s += quiet
+        self.events_quiet += events_quiet
 
 
 def main() -> None:
@@ -168,7 +180,8 @@ def main() -> None:
     for side in sides:
         side.fold(facts)
         side.fold(events[: given.events])
-        side.spent_s = 0.0
+        side.spent_s = side.quiet_s = 0.0
+        side.events_quiet = 0
         side.crossed.clear()
     for start in range(given.events, given.events * 2, BLOCK):
         for side in sides:
@@ -176,6 +189,7 @@ def main() -> None:
     for side in sides:
         row = side.row
         row.event_us = side.spent_s / given.events * 1e6
+        row.quiet_us = side.quiet_s / side.events_quiet * 1e6
         row.crossings = len(side.crossed) / given.events
         row.index_bytes = _index_bytes(side.profiles)
     for side in sides:
@@ -305,10 +319,12 @@ def _show(given: argparse.Namespace, rows: list[Row], crossed: list[Crossed]) ->
         return
     print(f"{given.events:,} events, {given.customers:,} customers, Python {platform.python_version()}")
     base = {mix: next(row for row in rows if row.mix == mix) for mix in SIZES}
-    head = f"{'mix':<9}{'segments':>9}{'us/event':>10}{'to 10':>8}{'looked at':>11}{'crossings':>11}"
+    head = f"{'mix':<9}{'segments':>9}{'us/event':>10}{'to 10':>8}{'if none crosses':>17}{'to 10':>8}"
+    head += f"{'looked at':>11}{'crossings':>11}"
     print(head + f"{'revive us':>11}{'first us':>10}{'groups':>8}{'bytes':>7}{'read s':>8}{'compile s':>11}")
     for row in rows:
         line = f"{row.mix:<9}{row.segments:>9,}{row.event_us:>10.1f}{row.event_us / base[row.mix].event_us:>7.2f}x"
+        line += f"{row.quiet_us:>17.1f}{row.quiet_us / base[row.mix].quiet_us:>7.2f}x"
         line += f"{row.suspects:>11.2f}{row.crossings:>11.3f}{row.revive_us:>11.1f}{row.first_us:>10.1f}"
         print(line + f"{row.groups:>8,}{row.index_bytes:>7,}{row.read_s:>8.2f}{row.compile_s:>11.2f}")
     print(f"\n{'crossed at once':>15}{'first ms':>10}{'then ms':>9}{'us each':>9}{'an event beside, us':>21}")
