@@ -71,18 +71,18 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers end with it
     core, others = pinned.cores()
     os.sched_setaffinity(0, others)  # the servers that are started here inherit it
-    with tempfile.TemporaryDirectory() as folder, _servers(given, Path(folder) / "servers") as servers:
-        settings = Settings(kafka=servers.kafka, redis=servers.redis, namespace=f"bench-{secrets.token_hex(4)}")
+    with tempfile.TemporaryDirectory() as folder, servers(given, Path(folder) / "servers") as running:
+        settings = Settings(kafka=running.kafka, redis=running.redis, namespace=f"bench-{secrets.token_hex(4)}")
         text = PLAIN if given.plain else FULL
         _tell(f"sending {given.events:,} purchases of {given.customers:,} customers")
-        spend = asyncio.run(_prepare(settings, text, given))
+        spend = asyncio.run(prepare(settings, text, given))
         _tell("folding")
-        worker, commits = _measure_worker(settings, given, core, Path(folder))
+        worker, commits = measure_worker(settings, given, core, Path(folder))
         _check(settings, given.shards, given.events, spend)
         baseline = None
         if given.baseline_events:
             _tell("the yardstick: Faust, one event at a time")
-            baseline = _measure_baseline(servers.kafka, given, core, Path(folder))
+            baseline = _measure_baseline(running.kafka, given, core, Path(folder))
     _show(given, worker, commits, baseline)
 
 
@@ -107,7 +107,7 @@ def _arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def _servers(given: argparse.Namespace, directory: Path) -> Iterator[local.Servers]:
+def servers(given: argparse.Namespace, directory: Path) -> Iterator[local.Servers]:
     if given.kafka:
         yield local.Servers(given.kafka, given.redis)
         return
@@ -117,7 +117,7 @@ def _servers(given: argparse.Namespace, directory: Path) -> Iterator[local.Serve
         local.down(directory, wipe=True)
 
 
-async def _prepare(settings: Settings, text: str, given: argparse.Namespace) -> int:
+async def prepare(settings: Settings, text: str, given: argparse.Namespace) -> int:
     """Makes topics and generation, sends the events keyed as producers should; gives the sum of all amounts."""
     assert settings.kafka is not None
     async with Admin(settings.kafka) as admin:
@@ -136,7 +136,7 @@ async def _prepare(settings: Settings, text: str, given: argparse.Namespace) -> 
     return spend
 
 
-def _measure_worker(settings: Settings, given: argparse.Namespace, core: int, folder: Path) -> tuple[Measured, int]:
+def measure_worker(settings: Settings, given: argparse.Namespace, core: int, folder: Path) -> tuple[Measured, int]:
     """Runs `profilestream worker` until it has caught up; also gives how many commits it made."""
     environment = {
         "PROFILESTREAM_KAFKA": str(settings.kafka),

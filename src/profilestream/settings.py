@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     # Limits of one commit, of memory, of what may wait.
     commit_customers_max: int = Field(250, ge=1, le=5_000)
     commit_bytes_max: int = Field(256 * 1024, ge=1024)
+    commit_changes_max: int = Field(5_000, ge=1)
     commits_in_flight_max: int = Field(4, ge=1, le=64)
     cached_profiles_max: int = Field(100_000, ge=1_000)
     waiting_bytes_max: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
@@ -43,6 +44,7 @@ class Settings(BaseSettings):
     remembered_ids_ms_max: int = Field(24 * 3_600_000, ge=0)
     map_keys_max: int = Field(1_000, ge=1, le=100_000)
     timers_page_max: int = Field(250, ge=1, le=5_000)
+    passing_time_at_once_max: int = Field(2, ge=1, le=64)
 
     # Times.
     future_ms_max: int = Field(5 * 60 * 1000, ge=0)

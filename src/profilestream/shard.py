@@ -32,6 +32,7 @@ from profilestream.stream.reports import Troubles, named
 from profilestream.stream.slices import Inbox, Slice, waiting_bytes_part
 from profilestream.stream.sources import Sources
 from profilestream.stream.topic_ids import TopicIds
+from profilestream.stream.turns import Turns
 from profilestream.updater import Conflict, Updater
 
 BACKOFF_S = (0.05, 5.0)
@@ -62,6 +63,7 @@ class Tools:
 
     def __post_init__(self) -> None:
         self._restart = asyncio.Lock()
+        self.turns = Turns(self.settings.passing_time_at_once_max)
         self.waiting_bytes_max = waiting_bytes_part(self.settings, self.generation.shards, len(self.sources.topics))
 
     async def revive_producer(self) -> None:
@@ -177,6 +179,7 @@ class Shard:
                 starts=starts,
                 repair=repair,
                 well=lambda: tools.troubles.over(self.number),
+                turns=tools.turns,
             )
             self._release_buffers()
             await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in positions.items()})

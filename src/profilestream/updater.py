@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 
@@ -35,6 +35,7 @@ from profilestream.stream.outward import Outward
 from profilestream.stream.slices import Inbox, Record
 from profilestream.stream.sources import Accepted, Sources
 from profilestream.stream.strays import Origin
+from profilestream.stream.turns import Turn, Turns
 from profilestream.wire.changes import Cause
 from profilestream.wire.dead_letters import Rejection
 from profilestream.wire.events import Event
@@ -61,6 +62,18 @@ class Batch:
     missing: set[str] = field(default_factory=set)
     outward: bool = False
     origins: dict[str, int] = field(default_factory=dict)
+    began: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Part:
+    """What folding a batch, or the next records of one, has changed; `positions` None: those of the whole batch."""
+
+    positions: dict[str, int] | None
+    origins: dict[str, int] = field(default_factory=dict)
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    crossings: list[tuple[str, Crossing]] = field(default_factory=list)
+    events: int = 0
 
 
 class Updater:
@@ -85,8 +98,12 @@ class Updater:
         starts: Mapping[str, int] | None = None,
         repair: Repair | None = None,
         well: Callable[[], None] = lambda: None,
+        turns: Turns | None = None,
     ) -> None:
-        """`well` is called whenever a commit is done, and while there is nothing to commit."""
+        """`well` is called whenever a commit is done, and while there is nothing to commit.
+
+        `turns` are the worker's: who lets time pass.
+        """
         self.shard = shard
         self.inbox = inbox
         self.positions = dict(head.positions)
@@ -118,30 +135,37 @@ class Updater:
         self._cached_max = max(settings.commit_customers_max * 2, settings.cached_profiles_max // shards)
         self._in_flight: deque[tuple[asyncio.Future[CommitReply], Commit, int]] = deque()
         self._due: list[str] = []
+        self._passing: dict[str, int] = {}
+        self._turns = turns if turns is not None else Turns(1)
+        self._turn: Turn | None = None
         self._head_checked_s = time.monotonic()
-        self._ticked_s = 0.0
+        self._ticked_s = self._followed_s = 0.0
         self._time_had_its_turn = False
         self._told_full = False
         self._stopping = False
 
     async def run(self) -> None:
         """Works until `stop`, or until cancelled; everything that ends it otherwise is an exception."""
-        while not self._stopping:
-            await self._settle(self._settings.commits_in_flight_max - 1)
-            full = self._outbox_is_full()
-            if self._due and not full and not (self.inbox and self._time_had_its_turn):
-                self._time_had_its_turn = True
-                await self._pass_time()
-            elif self.inbox and not full:
-                self._time_had_its_turn = False
-                await self._update()
-            elif self._in_flight:
-                await self._settle(0)
-            elif self._repair is not None and self._repair.is_level(self.inbox):
-                await self._reconcile(self._repair)
-            else:
-                await self._rest()
-        await self._settle(0)
+        try:
+            while not self._stopping:
+                await self._settle(self._settings.commits_in_flight_max - 1)
+                self._follow_wall_clock()
+                full = self._outbox_is_full()
+                if not full and self._may_pass_time() and not (self.inbox and self._time_had_its_turn):
+                    self._time_had_its_turn = True
+                    await self._pass_time()
+                elif self.inbox and not full:
+                    self._time_had_its_turn = False
+                    await self._update()
+                elif self._in_flight:
+                    await self._settle(0)
+                elif self._repair is not None and self._repair.is_level(self.inbox):
+                    await self._reconcile(self._repair)
+                else:
+                    await self._rest()
+            await self._settle(0)
+        finally:
+            self._end_turn()
 
     def stop(self) -> None:
         """Asks `run` to return once what is in flight is answered; nothing new is begun."""
@@ -157,13 +181,15 @@ class Updater:
             # Acknowledged before the positions pass it: a crash in between forwards again, and is found out.
             await self._outward.flush()
         await self._load(batch.missing, batch.profiles)
-        crossings, folded, events = self._fold(batch)
-        self._origins.update(batch.origins)
-        self._send(folded, crossings, batch.origins, events)
+        for part in self._fold(batch):
+            self._origins.update(part.origins)
+            self._send(part.profiles, part.crossings, part.origins, part.events, positions=part.positions)
+            if part.positions is not None and not await self._has_room():
+                return
 
     def _take(self) -> Batch:
         """Takes, decodes and routes records up to the limits of one commit."""
-        batch, limits = Batch(), self._settings
+        batch, limits = Batch(began=dict(self.inbox.positions)), self._settings
         profiles, missing, accepted, cache = batch.profiles, batch.missing, batch.accepted, self._cache
         take, read, now_ms = self.inbox.take, self._sources.read, time.time_ns() // 1_000_000
         size = 0
@@ -202,24 +228,32 @@ class Updater:
         self._counters.count_stray()
         batch.outward = True
 
-    async def _load(self, missing: Iterable[str], profiles: dict[str, Profile]) -> None:
-        """Adds the profiles of customers that are not cached: stored ones, or new ones."""
+    async def _load(self, missing: Iterable[str], profiles: dict[str, Profile], live: bool = True) -> None:
+        """Adds the profiles of customers that are not cached: stored ones, or new ones.
+
+        Where the cache is full, those for whom time passes do not drive out those who do something.
+        """
         wanted = list(missing)
         if not wanted:
             return
         cache = self._cache
         for customer_id, state in zip(wanted, await self._store.load(wanted), strict=True):
-            profiles[customer_id] = cache[customer_id] = profile_of(customer_id, state, self._engine)
+            profile = profiles[customer_id] = profile_of(customer_id, state, self._engine)
+            if live or len(cache) < self._cached_max:
+                cache[customer_id] = profile
         while len(cache) > self._cached_max:
             # Safe while commits are in flight: a later load comes behind them on the same connection.
             cache.popitem(last=False)
 
-    def _fold(self, batch: Batch) -> tuple[list[tuple[str, Crossing]], dict[str, Profile], int]:
-        """Folds events in their order; the shard's clock moves before each. Duplicates are not counted."""
+    def _fold(self, batch: Batch) -> Iterator[Part]:
+        """Folds events in their order; the shard's clock moves before each. Duplicates are not counted.
+
+        A batch is one part, unless its crossings are more than a commit may have: then it is cut behind the record
+        that reached so many, and what follows is folded when that part was sent.
+        """
         fold, clock, profiles, duplicates = self._engine.fold, self.clock, batch.profiles, 0
-        crossings: list[tuple[str, Crossing]] = []
-        folded: dict[str, Profile] = {}
-        mine: list[Crossing] = []
+        changes_max, positions = self._settings.commit_changes_max, batch.began
+        part, mine = Part(positions), list[Crossing]()
         for found in batch.accepted:
             event, handler, record, origin = found
             customer_id = event.customer_id
@@ -228,22 +262,43 @@ class Updater:
             arrival = record.timestamp if origin is None else origin.timestamp_ms
             if fold(profile, event, handler, at, arrival, mine, found):
                 clock = at
-                folded[customer_id] = profile
+                part.profiles[customer_id] = profile
+                part.events += 1
             else:
                 duplicates += 1
+            positions[record.topic] = record.offset + 1
+            if origin is not None:
+                part.origins[origin.name] = origin.offset
             if mine:
-                crossings += [(customer_id, crossing) for crossing in mine]
+                part.crossings += [(customer_id, crossing) for crossing in mine]
                 mine.clear()
+                if len(part.crossings) >= changes_max:
+                    self.clock = clock
+                    yield part
+                    part = Part(positions)
         self.clock = clock
         if duplicates:
             self._counters.count_duplicates(duplicates)
-        return crossings, folded, len(batch.accepted) - duplicates
+        part.positions, part.origins = None, batch.origins
+        yield part
+
+    async def _has_room(self) -> bool:
+        """Between the parts of a cut batch: waits for commits in flight and for room in the outbox; False when asked
+        to stop, and what was not folded is then read again by whoever is next."""
+        await self._settle(self._settings.commits_in_flight_max - 1)
+        while self._outbox_is_full() and not self._stopping:
+            await self._settle(0)
+            await self._rest()
+        return not self._stopping
 
     async def _pass_time(self) -> None:
-        """A commit of its own for customers for whom something fell due at or before the clock."""
+        """A commit of its own for customers for whom something fell due at or before the clock.
+
+        The worker's turn, if it took one, goes on until the commit is answered.
+        """
         customers, self._due = self._due, []
         profiles = {c: self._cache[c] for c in customers if c in self._cache}
-        await self._load([c for c in customers if c not in profiles], profiles)
+        await self._load([c for c in customers if c not in profiles], profiles, live=False)
         moved: dict[str, Profile] = {}
         crossings: list[tuple[str, Crossing]] = []
         for customer_id, profile in profiles.items():
@@ -253,6 +308,8 @@ class Updater:
             self._engine.advance(profile, self.clock, mine)
             moved[customer_id] = profile
             crossings += [(customer_id, crossing) for crossing in mine]
+            if len(crossings) >= self._settings.commit_changes_max:
+                break  # the others are still due, and the reply names them again
         if not moved and not self._in_flight:
             # Redis names timers that the states do not have; what the states say is written again.
             moved = {c: p for c, p in profiles.items() if p.revision}
@@ -260,6 +317,26 @@ class Updater:
                 profile.written = None
         if moved:
             self._send(moved, crossings, {}, 0)
+            self._passing.update(dict.fromkeys(moved, self._sequence))
+            if (turn := self._turn) is not None:
+                self._turn = None
+                self._in_flight[-1][0].add_done_callback(lambda _: self._turns.give_back(turn))
+        self._end_turn()
+
+    def _may_pass_time(self) -> bool:
+        """Whether customers are due and it is this shard's turn; one that is not asks for it."""
+        if not self._due:
+            self._end_turn()
+            return False
+        if self._turn is None:
+            self._turn = self._turns.ask()
+            self._turn.add_done_callback(lambda _: self.wake.set())
+        return self._turn.done()
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turns.give_back(self._turn)
+            self._turn = None
 
     def _send(
         self,
@@ -269,16 +346,17 @@ class Updater:
         events: int,
         stage: Stage = "",
         mark: Mark | None = None,
+        positions: Mapping[str, int] | None = None,
     ) -> None:
-        """One commit: everything that the batch changed, and the positions that it reached."""
+        """One commit: everything that the batch changed, and the positions that it reached (None: the inbox's)."""
         crossed = profiles if stage else {customer_id for customer_id, _ in crossings}
-        positions, write, cause = self.inbox.positions, self._writer.write, CAUSE[stage]
+        write, cause = self._writer.write, CAUSE[stage]
         commit = Commit(
             expected=self._commit,
             commit=token_hex(8),
             sequence=self._sequence + 1,
             clock=None if self.clock == CLOCK_START_MS else self.clock,
-            positions=dict(positions),
+            positions=dict(self.inbox.positions if positions is None else positions),
             origins=origins,
             profiles=[write(p, c in crossed) for c, p in profiles.items()],
             memberships=[membership(customer_id, c) for customer_id, c in crossings],
@@ -305,7 +383,11 @@ class Updater:
             self._well()
             self._counters.add(events, len(commit.profiles), len(commit.changes))
             self.outbox_changes = reply.outbox_changes
-            self._due = reply.due
+            for write in commit.profiles:
+                if self._passing.get(write.customer_id) == commit.sequence:
+                    del self._passing[write.customer_id]
+            # A reply is older than what is in flight behind it.
+            self._due = [c for c in reply.due if c not in self._passing]
             self._head_checked_s = time.monotonic()
 
     async def _reconcile(self, repair: Repair) -> None:
@@ -324,11 +406,14 @@ class Updater:
             await self._load([c for c in customers if c not in profiles], profiles)
             changed: dict[str, Profile] = {}
             crossings: list[tuple[str, Crossing]] = []
-            for customer_id, profile in profiles.items():
+            for number, (customer_id, profile) in enumerate(profiles.items(), 1):
                 found = self._engine.reconcile(profile, numbers[customer_id], self.clock) if profile.revision else None
                 if found is not None:
                     changed[customer_id] = profile
                     crossings += [(customer_id, crossing) for crossing in found]
+                if len(crossings) >= self._settings.commit_changes_max:
+                    waiting[:0] = list(profiles)[number:]
+                    break
             differences += len(crossings)
             if changed:
                 self._send(changed, crossings, {}, 0, "announce")
@@ -347,8 +432,8 @@ class Updater:
         if now_s - self._ticked_s >= self._settings.tick_interval_ms / 1000:
             self._ticked_s = now_s
             await self._tick(now_s)
-            if self._due:
-                return
+        if self._due and not self._outbox_is_full() and self._may_pass_time():
+            return
         if self.inbox and not self._outbox_is_full():
             return
         if self._repair is None:
@@ -383,12 +468,24 @@ class Updater:
         if self._told_full:
             self._told_full = False
             self._report(f"shard {self.shard}: folding goes on")
-        wall = self._wall_clock() if self._repair is None else None
-        if wall is not None and wall > self.clock:
-            self.clock = wall
+        self._follow_wall_clock()
         if now_s - self._began_s >= WELL_AFTER_S:
             self._well()
-        self._due = [c for c, _ in await self._store.due(self.clock, self._settings.timers_page_max)]
+        if not self._due:
+            self._due = [c for c, _ in await self._store.due(self.clock, self._settings.timers_page_max)]
+
+    def _follow_wall_clock(self) -> None:
+        """Moves the clock on where the shard has caught up.
+
+        While many profiles are due, too, so that what falls due meanwhile and is urgent has its turn before the rest.
+        """
+        now_s = time.monotonic()
+        if self._repair is not None or now_s - self._followed_s < self._settings.tick_interval_ms / 1000:
+            return
+        self._followed_s = now_s
+        wall = self._wall_clock()
+        if wall is not None and wall > self.clock:
+            self.clock = wall
 
     async def anything_due(self) -> bool:
         """Whether a timer is due at the clock; between batches only."""

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from secrets import token_hex
 from typing import Any
 
+import jsonschema
 import pytest
 from tests import cdnow
 from tests.conftest import Cli
 
 from profilestream.core.engine import Crossing, Engine
+from profilestream.core.events import BUILT_IN
 from profilestream.core.profile import Profile
 from profilestream.settings import Settings
 from profilestream.store.commits import Change, Commit, Membership
@@ -25,8 +27,10 @@ from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.events import EventDecoder
+from profilestream.wire.schemas import schemas
 
 SHARDS = 4
+SCHEMAS = schemas(BUILT_IN)
 DAY_MS = 86_400_000
 EMPTY = "[traits]\norders = 'count(purchase)'\n"
 
@@ -43,6 +47,7 @@ channels   = "top(purchase.channel, 3)"
 by_channel = "sum(purchase.amount_minor, by=channel)"
 refund_at  = "last(purchase[kind == 'refund'].occurred_at)"
 vip        = "orders >= 2"
+week       = "count(purchase[channel == 'web'], over='20d')"   # of orders from the web
 
 [segments.regular]
 description = "Came back"
@@ -73,7 +78,7 @@ class Shard:
 
     def commit(self) -> Commit:
         writer = ProfileWriter(self.engine)
-        memberships = [Membership(x.segment, c, x.at if x.crossing % 2 else None) for c, x in self.crossings]
+        memberships = [Membership(x.segment, c, x.at, x.crossing % 2 == 1) for c, x in self.crossings]
         changes = [
             Change(c, x.segment, x.crossing, "entered" if x.crossing % 2 else "exited", b"{}")
             for c, x in self.crossings
@@ -144,6 +149,14 @@ def berlin(own_settings: Settings) -> Settings:
     return own_settings
 
 
+def of_contract(explanation: dict[str, Any]) -> dict[str, Any]:
+    """The contract's keys of an explanation, in its order."""
+    keys = ("customer_id", "segment", "member", "crossing", "since", "conditions", "changes_at")
+    found = {key: explanation[key] for key in keys}
+    conditions = [{key: c[key] for key in ("text", "holds", "value", "threshold")} for c in found["conditions"]]
+    return found | {"conditions": conditions}
+
+
 def read(cli: Cli, *words: str) -> Any:
     return json.loads(cli(*words, "--json").stdout)
 
@@ -166,6 +179,7 @@ def test_a_profile_has_exactly_the_fields_of_the_contract(cli: Cli, berlin: Sett
             "channels": ["store\x1b[31m", "web"],
             "by_channel": {"store\x1b[31m": 2_000, "web": 12_345},
             "vip": True,
+            "week": 1,
         },
         "segments": {"regular": {"since": "2026-01-02T12:00:00.000Z", "crossing": 1}},
     }
@@ -173,7 +187,7 @@ def test_a_profile_has_exactly_the_fields_of_the_contract(cli: Cli, berlin: Sett
 
 def test_an_explanation_has_exactly_the_fields_of_the_contract(cli: Cli, berlin: Settings) -> None:
     regular = read(cli, "explain", "zoë 1", "regular")
-    assert regular == {
+    assert of_contract(regular) == {
         "customer_id": "zoë 1",
         "segment": "regular",
         "member": True,
@@ -188,10 +202,42 @@ def test_an_explanation_has_exactly_the_fields_of_the_contract(cli: Cli, berlin:
         ],
         "changes_at": "2026-02-01T12:00:00.001Z",
     }
-    both = read(cli, "explain", "zoë 1")
-    assert [one["segment"] for one in both] == ["regular", "big"]
-    assert both[0] == regular
-    assert (both[1]["member"], both[1]["crossing"], both[1]["since"], both[1]["changes_at"]) == (False, 0, None, None)
+    jsonschema.validate(regular, SCHEMAS["explain.json"])
+    assert regular["changes_by"] == ["since(last_at) > days(30)"]
+    assert [c["decides"] for c in regular["conditions"]] == [False, False, False, False, True]
+
+
+def test_all_of_a_customer_is_every_segment_and_every_trait(cli: Cli, berlin: Settings) -> None:
+    found = read(cli, "explain", "zoë 1")
+    jsonschema.validate(found, SCHEMAS["explain-customer.json"])
+    assert (found["customer_id"], found["generation"], found["clock"]) == ("zoë 1", "g1", "2026-01-20T00:00:00.000Z")
+    regular, big = found["segments"]
+    assert regular == read(cli, "explain", "zoë 1", "regular")
+    assert (big["member"], big["crossing"], big["since"], big["changes_at"]) == (False, 0, None, None)
+    assert big["conditions"][0]["distance"] == -985_655 == -big["conditions"][0]["step"]["by"]
+    traits = {one["name"]: one for one in found["traits"]}
+    assert list(traits) == ["orders", "spend", "last_at", "gap", "channels", "by_channel", "refund_at", "vip", "week"]
+    assert traits["refund_at"] == {
+        "name": "refund_at",
+        "value": None,
+        "text": "last(purchase[kind == 'refund'].occurred_at)",
+        "meaning": "time of the latest purchase event where kind is refund",
+        "comment": None,
+        "complete_since": None,
+        "lacks": [],
+        "changes_at": None,
+    }
+    assert traits["vip"]["meaning"] == "orders is at least 2" and traits["vip"]["value"] is True
+    assert traits["week"] == {
+        "name": "week",
+        "value": 1,
+        "text": "count(purchase[channel == 'web'], over='20d')",
+        "meaning": "number of purchase events where channel is web, in the last 20 days",
+        "comment": "of orders from the web",
+        "complete_since": None,
+        "lacks": [],
+        "changes_at": "2026-01-21T06:00:00.000Z",
+    }
 
 
 def test_an_explanation_is_for_the_shards_clock_though_no_timer_has_fired_yet(cli: Cli, own_settings: Settings) -> None:
@@ -222,7 +268,41 @@ def test_segments_and_members_agree_with_every_profile(cli: Cli, shop: Settings)
     first = read(cli, "profile", members[0]["customer_id"])
     assert first["segments"]["big_spender"]["since"] == members[0]["since"]
     assert read(cli, "members", "big_spender", "--count", "3") == members[:3]
+    assert read(cli, "members", "big_spender", "--newest") == members[::-1]
     assert read(cli, "members", "lapsing") == []
+
+
+def test_segments_count_who_entered_and_left_lately_by_the_shards_own_clocks(cli: Cli, own_settings: Settings) -> None:
+    # `e` leaves on the evening of the 9th, by time alone, and comes back; the last order's time is the newest clock.
+    events = [
+        *(order("a", n, "2026-01-01T10:00:00Z") for n in range(2)),
+        *(order("b", n, "2026-01-09T10:00:00Z") for n in range(2)),
+        *(order("c", n, f"2026-01-10T0{n}:00:00Z", 600_000) for n in range(2)),
+        *(order("e", n, "2025-12-10T20:00:00Z") for n in range(2)),
+        order("e", 2, "2026-01-10T09:45:00Z"),
+        *(order("d", n, "2026-01-10T09:30:00Z") for n in range(2)),
+        order("later", 1, "2026-01-10T10:00:00Z"),
+    ]
+    asyncio.run(store(own_settings, BERLIN, sorted(events, key=lambda e: e["occurred_at"])))
+    regular, big = read(cli, "segments")
+    assert regular == {
+        "name": "regular",
+        "description": "Came back",
+        "members": 5,
+        "entered_1h": 2,
+        "left_1h": 0,
+        "entered_1d": 3,
+        "left_1d": 1,
+        "as_of": "2026-01-10T10:00:00.000Z",
+    }
+    assert (big["members"], big["entered_1h"], big["entered_1d"]) == (1, 0, 1)
+    shown = cli("segments")
+    assert [line.split() for line in shown.stdout.splitlines()[1:]] == [
+        ["regular", "5", "2", "0", "3", "1", "Came", "back"],
+        ["big", "1", "0", "0", "1", "0"],
+    ]
+    assert shown.stderr.startswith("1h and 1d end at 2026-01-10 10:00:00 UTC, the newest clock of all shards, ")
+    assert shown.stderr.endswith(" behind this machine's\n")
 
 
 def test_a_key_is_all_that_redis_cli_needs(cli: Cli, berlin: Settings) -> None:
@@ -264,7 +344,7 @@ def test_status_counts_the_records_that_no_shard_has_folded_yet(cli: Cli, workdi
 def test_a_person_sees_a_card_in_the_shops_own_time(cli: Cli, berlin: Settings) -> None:
     lines = [" ".join(line.split()) for line in cli("profile", "zoë 1").stdout.splitlines()]
     assert lines[0] == "customer zoë 1"
-    assert "valid until 2026-02-01 13:00:00.001 CET (in 30 d), or the next event" in lines
+    assert "valid until 2026-01-21 07:00:00 CET (in 18 d 18 h), or the next event" in lines
     assert "spend 14,345" in lines
     assert "gap 1 d 2 h" in lines
     assert r'channels "store\u001b[31m", web' in lines
@@ -291,26 +371,70 @@ def test_a_person_sees_why(cli: Cli, berlin: Settings) -> None:
     assert "\nCame back\n" in one
     assert "will leave at 2026-02-01 13:00:00.001 CET (in 12 d 12 h)" in one
     both = [" ".join(line.split()) for line in cli("explain", "zoë 1").stdout.splitlines()]
-    assert "spend 14,345 sum(purchase.amount_minor)" in both
-    assert "big no enter does not hold: spend >= 1_000_000 (is 14,345)" in both
+    assert "spend 14,345 always sum of amount_minor of purchase events" in both
+    assert "big no enter does not hold: spend >= 1_000_000 (is 14,345, needs 985,655 more)" in both
+    (week,) = [line for line in both if line.startswith("week ")]
+    said = "number of purchase events where channel is web, in the last 20 days; of orders from the web"
+    assert week == f"week 1 in 1 d 6 h always {said}"
 
 
 def test_a_person_sees_fifty_members_and_how_many_more(cli: Cli, shop: Settings) -> None:
     total = next(s["members"] for s in read(cli, "segments") if s["name"] == "growing")
     some = cli("members", "growing")
     assert len(some.stdout.splitlines()) == 50
-    assert some.stderr == f"50 of {total:,} members; --count shows more\n"
+    assert some.stderr.startswith(f"50 of {total:,} members; --after ")
     assert len(cli("members", "growing", "--count", "7").stdout.splitlines()) == 7
-    rows = [line.split(maxsplit=2) for line in cli("segments").stdout.splitlines()]
-    assert rows[0] == ["segment", "members", "description"]
-    assert ["growing", f"{total:,}"] in rows
+    rows = [line.split() for line in cli("segments").stdout.splitlines()]
+    assert " ".join(rows[0]) == "segment members entered 1h left 1h entered 1d left 1d description"
+    assert ["growing", f"{total:,}"] in [row[:2] for row in rows]
     assert cli("members", "lapsing").stderr == "lapsing has no members\n"
+
+
+@pytest.mark.parametrize("order", [(), ("--newest",)])
+def test_pages_go_on_where_the_last_one_said_and_come_to_all_members(
+    cli: Cli, shop: Settings, order: tuple[str, ...]
+) -> None:
+    everyone = cli("members", "growing", "--all", *order).stdout.splitlines()
+    seen: list[str] = []
+    more: tuple[str, ...] = ()
+    while True:
+        some = cli("members", "growing", "--count", "150", *order, *more)
+        seen += some.stdout.splitlines()
+        if not some.stderr:
+            break
+        more = ("--after", some.stderr.split("--after ")[1].split()[0])
+    assert seen == everyone and len(set(seen)) == len(seen) > 450
+    page = read(cli, "members", "growing", "--count", "150", *order, *more)
+    assert [f"{m['since']}  {m['customer_id']}" for m in page] == everyone[-len(page) :]
+
+
+def test_members_are_chosen_by_when_they_entered(cli: Cli, shop: Settings) -> None:
+    everyone = read(cli, "members", "growing")
+    newest = max(m["since"] for m in everyone)
+    chosen = [m for m in everyone if "1997-05-01T00:00:00.000Z" <= m["since"] < "1998-01-01T00:00:00.000Z"]
+    bounds = ("--since", "1997-05-01T00:00:00Z", "--until", "1998-01-01T00:00:00Z")
+    assert 0 < len(chosen) < len(everyone)
+    assert read(cli, "members", "growing", *bounds) == chosen
+    assert read(cli, "members", "growing", *bounds, "--newest", "--count", "5") == chosen[:-6:-1]
+    assert cli("members", "growing", *bounds, "--total").stdout == f"{len(chosen)}\n"
+    assert cli("members", "growing", "--total").stdout == f"{len(everyone)}\n"
+    # How long ago is meant by the shards' clocks, as the last hour of `segments` is.
+    assert newest in [m["since"] for m in read(cli, "members", "growing", "--since", "30d")]
+    assert cli("members", "growing", "--until", "1990-01-01T00:00:00Z").stderr.endswith(
+        "has no members who entered then\n"
+    )
+
+
+def test_what_cannot_be_meant_of_members_is_wrong_use(cli: Cli, berlin: Settings) -> None:
+    for words in (("--after", "nonsense"), ("--all", "--count", "3"), ("--since", "yesterday")):
+        done = cli("members", "regular", *words, expect=2)
+        assert done.stdout == "" and done.stderr.count("\n") == 1
 
 
 def test_definitions_without_segments_are_said_to_have_none(cli: Cli, own_settings: Settings) -> None:
     asyncio.run(store(own_settings, EMPTY, [order("c", 1, "2026-01-01T00:00:00Z")]))
     assert cli("segments").stdout == "generation g1 has no segments\n"
-    assert read(cli, "segments") == [] == read(cli, "explain", "c")
+    assert read(cli, "segments") == [] == read(cli, "explain", "c")["segments"]
     assert "the definitions have no segments" in cli("explain", "c").stdout
     assert "in none" in cli("profile", "c").stdout
 

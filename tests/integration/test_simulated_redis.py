@@ -23,8 +23,10 @@ STEPS = 250
 SEEDS = range(24)
 CUSTOMERS = ("c1", "größe 😀", "c3")
 SEGMENTS = ("big", "lapsing")
-HASHES = (KEYS.head, KEYS.repairs, KEYS.profile("c1"))
-SORTED = (KEYS.timers, KEYS.segment("big"))
+HASHES = (KEYS.head, KEYS.repairs, KEYS.crossings, KEYS.profile("c1"))
+SORTED = (KEYS.timers, KEYS.urgent, KEYS.segment("big"))
+NOW = 1_767_225_600_000
+TIMES = (-7, 990, *(NOW - ago for ago in (0, 59_000, 240_000, 3_540_000, 3_660_000, 80_000_000, 90_000_000)))
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +61,13 @@ class Writer:
             self.commit if right else "bad",
             f"{random.getrandbits(32):08x}" if random.random() < 0.97 else "no hex",
             self.sequence + (1 if follows else random.choice((0, 2))),
-            clock=random.choice((None, -5, 1_767_225_600_000)),
+            clock=random.choice((None, -5, NOW, NOW + random.randrange(10_000_000))),
             positions=random.choice(({}, {"purchases": 17, "browsing": random.randrange(99)})),
             origins=random.choice(({}, {"purchase:purchases:9": random.randrange(99)})),
             profiles=[self._profile(c) for c in CUSTOMERS if random.random() < 0.4],
             memberships=[
-                Membership(s, "c1", random.choice((None, 990, -7))) for s in SEGMENTS if random.random() < 0.5
+                Membership(random.choice(SEGMENTS), "c1", random.choice(TIMES), random.random() < 0.6)
+                for _ in range(random.choice((0, 0, 1, 4)))
             ],
             changes=[
                 Change(random.choice(CUSTOMERS), random.choice(SEGMENTS), random.randrange(1, 9), "entered", b"\x00{}")
@@ -116,6 +119,7 @@ class Writer:
             ["EXISTS", random.choice((*HASHES, KEYS.outbox)), KEYS.head],
             ["ZADD", random.choice((*SORTED, KEYS.head)), random.choice((1, -3, 2_000)), random.choice(CUSTOMERS)],
             ["ZREM", random.choice(SORTED), random.choice(CUSTOMERS)],
+            ["ZCARD", random.choice((*SORTED, KEYS.head, KEYS.segment("lapsing")))],
             ["ZRANGE", KEYS.timers, 0, random.choice((0, -1)), "WITHSCORES"],
             ["ZRANGEBYSCORE", random.choice(SORTED), low, high],
             ["ZRANGEBYSCORE", random.choice(SORTED), low, high, "WITHSCORES", "LIMIT", 0, random.choice((1, 5, -1))],

@@ -59,7 +59,7 @@ def full(expected: str = "", commit: str = "a1", sequence: int = 1) -> Commit:
             ProfileWrite("c1", b"\x00\xff\r\n", ["orders", b"2", "_revision", b"3"], due=2_000),
             ProfileWrite("größe 😀", b"s2", ["orders", b"1"]),
         ],
-        memberships=[Membership("big", "c1", 990), Membership("lapsing", "c1", None)],
+        memberships=[Membership("big", "c1", 990, True), Membership("lapsing", "c1", 990, False)],
         changes=[
             Change("c1", "big", 1, "entered", b'{"a":1}'),
             Change("c1", "lapsing", 2, "exited", b'{"a":2}'),
@@ -162,6 +162,21 @@ async def test_the_reply_names_who_is_due_after_the_commits_own_timers_a_page_at
     assert reply.due == ["c6", "c3", "c4"]
 
 
+async def test_urgent_timers_are_named_before_all_others_and_each_customer_once(
+    store: ShardStore, pipeline: PipelinedConnection
+) -> None:
+    writes = [ProfileWrite(f"c{i}", b"s", due=1_000 + i, urgent=2_000 - i if i > 2 else None) for i in range(6)]
+    reply = await store.send_commit(Commit("", "a1", 1, profiles=writes, due_before=1_996))
+    assert reply.due == ["c5", "c4", "c0"], "a page of three"
+    assert await store.due(1_996, 10) == [("c5", 1_995), ("c4", 1_996), ("c0", 1_000), ("c1", 1_001), ("c2", 1_002),
+                                          ("c3", 1_003)]  # fmt: skip
+    gone = [ProfileWrite("c5", b"s", due=1_000, due_changed=False, urgent=None)]
+    kept = [ProfileWrite("c4", b"s", due=1_001, urgent=None, urgent_changed=False)]
+    reply = await store.send_commit(Commit("a1", "a2", 2, profiles=[*gone, *kept], due_before=1_996))
+    assert reply.due == ["c4", "c0", "c1"]
+    assert await pipeline.send("ZRANGE", KEYS.urgent, 0, -1) == [b"c4", b"c3"]
+
+
 async def test_fields_are_removed_and_a_rewrite_leaves_none_of_the_former(
     store: ShardStore, pipeline: PipelinedConnection
 ) -> None:
@@ -180,13 +195,13 @@ async def test_ten_thousand_fields_members_and_timers_fit_into_a_commit(
     fields = [text for i in range(10_000) for text in (f"f{i}", str(i))]
     profiles = [ProfileWrite("wide", b"s", fields, removed=[f"g{i}" for i in range(10_000)])]
     profiles += [ProfileWrite(f"c{i}", b"s", due=i) for i in range(10_000)]
-    members = [Membership("big", f"c{i}", i) for i in range(10_000)]
+    members = [Membership("big", f"c{i}", i, True) for i in range(10_000)]
     await store.send_commit(Commit("", "a1", 1, profiles=profiles, memberships=members))
     assert await pipeline.send("HLEN", KEYS.profile("wide")) == 10_000
     assert await pipeline.send("HGET", KEYS.profile("wide"), "f9999") == b"9999"
     assert await pipeline.send("ZCARD", KEYS.segment("big")) == 10_000
     assert len(await store.due(10**6, 20_000)) == 10_000
-    gone = [Membership("big", f"c{i}", None) for i in range(10_000)]
+    gone = [Membership("big", f"c{i}", i, False) for i in range(10_000)]
     await store.send_commit(Commit("a1", "a2", 2, memberships=gone))
     assert await pipeline.send("ZCARD", KEYS.segment("big")) == 0
 
@@ -228,6 +243,7 @@ async def test_however_a_commits_arguments_are_mangled_it_writes_all_or_nothing(
         (KEYS.profile("c1"), "SET"),
         (KEYS.profile("größe 😀"), "SET"),
         (KEYS.timers, "SET"),
+        (KEYS.urgent, "SET"),
         (KEYS.outbox, "SET"),
         (KEYS.segment("lapsing"), "SET"),
     ],

@@ -180,7 +180,7 @@ async def test_a_cluster_serves_commits_and_readers(tmp_path: Path) -> None:
                 "a1",
                 1,
                 profiles=[ProfileWrite(f"c{shard}", b"s", ["x", b"1"], due=5)],
-                memberships=[Membership("big", f"c{shard}", 100 - shard)],
+                memberships=[Membership("big", f"c{shard}", 100 - shard, True)],
             )
             assert (await store.send_commit(commit)).status == "done"
             await pipeline.close()

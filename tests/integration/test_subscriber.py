@@ -161,6 +161,18 @@ async def test_only_the_segments_asked_for_come_and_the_others_count_as_passed(t
     assert await topic.lag() == 0
 
 
+async def test_only_the_customers_asked_for_come_and_the_others_count_as_passed(topic: Topic) -> None:
+    await topic.put(*[change(f"c{c}", n) for n in (1, 2) for c in range(5)])
+    async with topic.subscriber(customers=["c1", "c3"], segments=SEGMENTS) as changes:
+        taken = await take(changes, 4)
+        assert sorted((one.customer_id, one.crossing) for one in taken) == [
+            (c, n) for c in ("c1", "c3") for n in (1, 2)
+        ]
+        assert await nothing_comes(changes)
+        await changes.commit()
+    assert await topic.lag() == 0
+
+
 async def test_a_strangers_record_is_passed_over_counted_and_said_once(topic: Topic) -> None:
     await topic.put(b"{}", b"noise", change("c1", 1), change("c1", 2))
     lines: list[str] = []

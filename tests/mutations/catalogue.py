@@ -54,18 +54,31 @@ MUTATIONS: Final = (
         (
             Edit(
                 "updater.py",
-                "        self._send(folded, crossings, batch.origins, events)\n",
-                "        first = dict(list(folded.items())[: len(folded) // 2])\n"
-                "        reached, self.inbox.positions = self.inbox.positions, dict(self._before)\n"
-                "        self._send(first, [c for c in crossings if c[0] in first], {}, 0)\n"
-                "        self.inbox.positions = reached\n"
-                "        rest = {c: p for c, p in folded.items() if c not in first}\n"
-                "        self._send(rest, [c for c in crossings if c[0] in rest], batch.origins, events)\n",
+                "            self._send("
+                "part.profiles, part.crossings, part.origins, part.events, positions=part.positions)\n",
+                "            first = dict(list(part.profiles.items())[: len(part.profiles) // 2])\n"
+                "            mine = [c for c in part.crossings if c[0] in first]\n"
+                "            self._send(first, mine, {}, 0, positions=self._before)\n"
+                "            rest = {c: p for c, p in part.profiles.items() if c not in first}\n"
+                "            theirs = [c for c in part.crossings if c[0] in rest]\n"
+                "            self._send(rest, theirs, part.origins, part.events, positions=part.positions)\n",
             ),
             Edit(
                 "updater.py",
                 "        batch = self._take()\n",
                 "        self._before = dict(self.inbox.positions)\n        batch = self._take()\n",
+            ),
+        ),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "cut-ahead",
+        "A batch that is cut for its many changes is written under the positions of all of it.",
+        (
+            Edit(
+                "updater.py",
+                "part.events, positions=part.positions)\n",
+                "part.events, positions=None)\n",
             ),
         ),
         (SIMULATOR,),
@@ -149,7 +162,7 @@ MUTATIONS: Final = (
         "After a repair crossings are numbered as the fold counts them, not on from what was announced.",
         (
             Edit(
-                "core/engine.py",
+                "core/memberships.py",
                 "            members[name] = [told + 1, clock]\n",
                 "            told = number - 1\n            members[name] = [told + 1, clock]\n",
             ),
@@ -195,6 +208,12 @@ MUTATIONS: Final = (
         "Event ids are not remembered: a producer's retry counts twice.",
         (Edit("core/engine.py", "        if self._remembers(profile, hashed, arrival):\n", "        if False:\n"),),
         (SIMULATOR, STRAYS),
+    ),
+    Mutation(
+        "waiting-crossings-forgotten",
+        "A profile that is read back no longer knows since when a condition holds, so a dwell begins anew.",
+        (Edit("wire/states.py", "    profile.held = held\n", "    profile.held = {}\n"),),
+        (SIMULATOR,),
     ),
     Mutation(
         "timers-outside-the-commit",

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from tests.oracle.definitions import Definitions, UnsupportedError, keyword, window_of
+from tests.oracle.definitions import Definitions, UnsupportedError, duration_ms, keyword, window_of
 from tests.oracle.expressions import RowScope, evaluate
 from tests.oracle.history import ATTRIBUTES, History, Row
 from tests.oracle.values import Duration, Value, exact, is_before, is_number, json_text, quotient
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Valued = list[tuple[Row, Value]]
 """Rows with the value that is aggregated; values are never absent."""
 
 
 class ProfileScope:
-    """One customer at one instant: names are traits; each is evaluated once."""
+    """One customer at one instant, in some segments: names are traits; each is evaluated once."""
 
-    def __init__(self, definitions: Definitions, history: History, clock_ms: int, now_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        definitions: Definitions,
+        history: History,
+        clock_ms: int,
+        now_ms: int | None = None,
+        members: Collection[str] = (),
+    ) -> None:
         self.definitions = definitions
         self.history = history
         self.clock_ms = clock_ms
         self.now_ms = clock_ms if now_ms is None else now_ms
+        self.members = members
         self._known: dict[str, Value] = {}
         self._aggregated: dict[int, Value] = {}
 
     def ahead(self, by_ms: int) -> ProfileScope:
         """The same windows, with `since` and `days_since` looking from a later time."""
-        later = ProfileScope(self.definitions, self.history, self.clock_ms, self.now_ms + by_ms)
+        later = ProfileScope(self.definitions, self.history, self.clock_ms, self.now_ms + by_ms, self.members)
         later._aggregated = self._aggregated
         return later
 
@@ -41,6 +53,10 @@ class ProfileScope:
         if name not in self._known:
             self._known[name] = evaluate(self.definitions.traits[name], self)
         return self._known[name]
+
+    def inside(self, segment: str) -> bool:
+        """Whether the customer is in a segment now."""
+        return segment in self.members
 
     def attribute(self, node: ast.Attribute) -> Value:
         """A stream's field is no value outside an aggregate."""
@@ -57,6 +73,10 @@ class ProfileScope:
         verb, subject = call.func.id, call.args[0]
         if verb == "latest":
             return self._latest(call, subject)
+        if verb == "streak":
+            return self._streak(self.history.remembered(call, lambda: self._valued(verb, subject)))
+        if verb == "unmatched":
+            return self._unmatched(call)
         valued = self._in_window(call, self.history.remembered(call, lambda: self._valued(verb, subject)))
         by = keyword(call, "by")
         if by is not None:
@@ -76,6 +96,42 @@ class ProfileScope:
         valued = [(row, evaluate(subject, RowScope(self.definitions, row.fields))) for row in rows]
         return [(row, value) for row, value in valued if value is not None]
 
+    def _streak(self, valued: Valued) -> int:
+        """The days in a row of which the last is today or yesterday."""
+        zone = self.definitions.timezone
+        days = {
+            date.fromisoformat(text)
+            for row, text in valued
+            if date.fromisoformat(text) <= local_date(zone, row.occurred_ms)
+        }
+        day = local_date(zone, self.clock_ms)
+        if day not in days:
+            day -= timedelta(days=1)
+        length = 0
+        while day in days:
+            length, day = length + 1, day - timedelta(days=1)
+        return length
+
+    def _unmatched(self, call: ast.Call) -> list[Value]:
+        """The values of which no sighting in the window was answered and the last is old enough; that one first."""
+        within = keyword(call, "within")
+        assert isinstance(within, ast.Constant)
+        within_ms = duration_ms(str(within.value))
+        both = [self.history.remembered(a, lambda a=a: self._valued("unmatched", a)) for a in call.args]
+        seen, answers = [[(json_text(v), row.occurred_ms, v) for row, v in valued] for valued in both]
+        window = window_of(call)
+        assert window is not None
+        seen = [one for one in seen if window.counts(one[1], self.clock_ms)]
+        answered = {
+            text
+            for text, at_ms, _ in seen
+            if any(text == other and at_ms <= then_ms <= at_ms + within_ms for other, then_ms, _ in answers)
+        }
+        last = {text: max(at_ms for other, at_ms, _ in seen if other == text) for text, _, _ in seen}
+        values = {text: value for text, _, value in seen}
+        over = [text for text in last if text not in answered and self.clock_ms > last[text] + within_ms]
+        return [values[text] for text in sorted(over, key=lambda text: (-last[text], text))]
+
     def _in_window(self, call: ast.Call, valued: Valued) -> Valued:
         window = window_of(call)
         if window is None:
@@ -94,6 +150,17 @@ class ProfileScope:
         assert isinstance(subject, ast.Attribute) and isinstance(subject.value, ast.Name)
         assert subject.value.id == ATTRIBUTES
         return last(self._in_window(call, self.history.facts(subject.attr)))
+
+
+def local_date(zone: ZoneInfo, at_ms: int) -> date:
+    """The date that a zone has at an instant."""
+    return (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone).date()
+
+
+def next_midnight_ms(zone: ZoneInfo, at_ms: int) -> int:
+    """When the next day begins in a zone whose clocks are never changed at midnight."""
+    tomorrow = datetime.combine(local_date(zone, at_ms) + timedelta(days=1), time(), zone)
+    return (tomorrow.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def total(valued: Valued) -> int | float:

@@ -6,6 +6,7 @@ import ast
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
@@ -13,7 +14,12 @@ from zoneinfo import ZoneInfo
 
 from tests.oracle.sources import Reader, sources_of
 
-AGGREGATES = frozenset(("count", "sum", "mean", "min", "max", "first", "last", "distinct", "top", "mean_gap", "latest"))
+AGGREGATES = frozenset(
+    (
+        "count", "sum", "mean", "min", "max", "first", "last", "distinct", "top", "mean_gap", "latest",
+        "streak", "unmatched",
+    )
+)  # fmt: skip
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -94,15 +100,30 @@ def outside_aggregates(node: ast.AST) -> Iterator[ast.AST]:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment's conditions; `exit` may be missing."""
+    """One segment's conditions; `exit` may be missing. Lengths are 0 and the share is 1 where the file has none."""
 
     name: str
     enter: ast.expr
     exit: ast.expr | None
+    dwell_ms: int = 0
+    exit_dwell_ms: int = 0
+    cooldown_ms: int = 0
+    sample: Fraction = Fraction(1)
 
     def conditions(self) -> list[ast.expr]:
         """`enter`, and `exit` where there is one."""
         return [self.enter] if self.exit is None else [self.enter, self.exit]
+
+    @cached_property
+    def named(self) -> set[str]:
+        """The segments that the conditions name."""
+        calls = (n for c in self.conditions() for n in ast.walk(c) if is_call(n, "in_segment"))
+        return {str(call.args[0].value) for call in calls if isinstance(call.args[0], ast.Constant)}  # type: ignore[attr-defined]
+
+    @property
+    def waits(self) -> bool:
+        """Whether a crossing may come later than its condition."""
+        return bool(self.dwell_ms or self.exit_dwell_ms or self.cooldown_ms)
 
 
 @dataclass
@@ -124,7 +145,13 @@ class Definitions:
         self.streams = {name: parse(text) for name, text in document.get("streams", {}).items()}
         self.traits = {name: parse(text) for name, text in document.get("traits", {}).items()}
         self.segments = [
-            Segment(name, parse(s["enter"]), parse(s["exit"]) if "exit" in s else None)
+            Segment(
+                name,
+                parse(s["enter"]),
+                parse(s["exit"]) if "exit" in s else None,
+                *(duration_ms(s.get(key, "0m")) for key in ("dwell", "exit_dwell", "cooldown")),
+                Fraction(s.get("sample", 1)),
+            )
             for name, s in document.get("segments", {}).items()
         ]
 
@@ -160,6 +187,18 @@ class Definitions:
         return [n for n in dict.fromkeys(names) if n in self.traits]
 
     @cached_property
+    def segments_by_need(self) -> list[Segment]:
+        """The segments, each behind those that it names."""
+        ordered: list[Segment] = []
+        waiting = list(self.segments)
+        while waiting:
+            known = {s.name for s in ordered}
+            ready = next(s for s in waiting if s.named <= known)
+            waiting.remove(ready)
+            ordered.append(ready)
+        return ordered
+
+    @cached_property
     def decisive(self) -> list[ast.AST]:
         """Every node that segments depend on: their conditions' and those of the traits behind them."""
         conditions = [c for s in self.segments for c in s.conditions()]
@@ -177,6 +216,17 @@ class Definitions:
         """The windows whose passing may move a segment."""
         found = (window_of(n) for n in self.decisive if isinstance(n, ast.Call) and is_aggregate(n))
         return {w for w in found if w is not None}
+
+    @cached_property
+    def decisive_waits_ms(self) -> set[int]:
+        """How long `unmatched` waits, wherever that may move a segment."""
+        found = (keyword(n, "within") for n in self.decisive if is_call(n, "unmatched") and isinstance(n, ast.Call))
+        return {duration_ms(str(n.value)) for n in found if isinstance(n, ast.Constant)}
+
+    @cached_property
+    def streaks_decide(self) -> bool:
+        """Whether a midnight may move a segment."""
+        return any(is_call(n, "streak") for n in self.decisive)
 
     @cached_property
     def comparisons(self) -> list[MovingComparison]:
@@ -232,7 +282,9 @@ def _is_linear(node: ast.AST) -> bool:
     """Whether a node leaves a line a line. (A product of two lines is an error of the definitions.)"""
     if isinstance(node, ast.Call) and not is_aggregate(node):
         return any(is_call(node, word) for word in ("since", "days_since", "minutes", "hours", "days"))
-    return not isinstance(node, ast.Subscript | ast.BoolOp | ast.Compare)
+    if isinstance(node, ast.Subscript):
+        return is_aggregate(node.value)  # one key of a `by=`: a value as any other
+    return not isinstance(node, ast.BoolOp | ast.Compare)
 
 
 def parse(text: str) -> ast.expr:

@@ -46,6 +46,9 @@ class Scope(Protocol):
     def aggregate(self, call: ast.Call) -> Value:
         """The value of an aggregate."""
 
+    def inside(self, segment: str) -> bool:
+        """Whether the customer is in a segment."""
+
 
 class RowScope:
     """Inside a stream's condition or an aggregate's argument: names are the row's fields."""
@@ -68,6 +71,10 @@ class RowScope:
         """There are no aggregates inside rows."""
         raise UnsupportedError(f"an aggregate inside a row: {ast.unparse(call)}")
 
+    def inside(self, segment: str) -> bool:
+        """Nor are there segments."""
+        raise UnsupportedError(f"a segment inside a row: {segment}")
+
 
 def evaluate(node: ast.expr, scope: Scope) -> Value:
     """The value of an expression in a scope; None when it is absent or unknown."""
@@ -83,6 +90,8 @@ def evaluate(node: ast.expr, scope: Scope) -> Value:
             return conjunction(parts) if isinstance(node.op, ast.And) else disjunction(parts)
         case ast.Call() if is_aggregate(node):
             return scope.aggregate(node)
+        case ast.Call(func=ast.Name(id="in_segment"), args=[ast.Constant(value=segment)]):
+            return scope.inside(str(segment))
         case ast.Call(func=ast.Name(id=word)) if word in WORDS:
             return WORDS[word](scope, *[evaluate(a, scope) for a in node.args])
         case ast.BinOp():

@@ -7,15 +7,16 @@ customer is played alone: whatever falls due by time up to that clock, then the 
 from __future__ import annotations
 
 import bisect
+import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
-from tests.oracle.aggregates import ProfileScope
-from tests.oracle.definitions import DAY_MS, Definitions
+from tests.oracle.aggregates import ProfileScope, next_midnight_ms
+from tests.oracle.definitions import DAY_MS, Definitions, Segment
 from tests.oracle.expressions import evaluate
 from tests.oracle.history import Event, History, read_event
 from tests.oracle.values import Duration, Time, Value, is_number, readable
@@ -146,6 +147,14 @@ def _is_duplicate(ids: OrderedDict[tuple[str, str], int], event: Event, arrived_
     return False
 
 
+class Answer(NamedTuple):
+    """What a segment's conditions said at an instant: whether one who is not in may enter, whether a member leaves."""
+
+    at_ms: int
+    enters: bool
+    leaves: bool
+
+
 class _Customer:
     """One customer while events and time go by."""
 
@@ -156,6 +165,8 @@ class _Customer:
         self.memberships: dict[str, Membership] = {}
         self.changes: list[Change] = []
         self._crossings: dict[str, int] = {}
+        self._left_ms: dict[str, int] = {}
+        self._answers: dict[str, list[Answer]] = {}
         self._window_instants: list[int] = []
         self._next_ms: int | None = None
 
@@ -173,31 +184,37 @@ class _Customer:
             for window in self.definitions.decisive_windows
             for moment in window.instants(e.occurred_ms)
         }
+        waits_ms = self.definitions.decisive_waits_ms
+        moments |= {e.occurred_ms + wait_ms + 1 for e in self.history.events for wait_ms in waits_ms}
         self._window_instants = sorted(moments)
         self._settle(clock_ms, "event", event.index)
 
     def _settle(self, clock_ms: int, cause: str, event_index: int | None) -> None:
-        """Evaluates every segment at one instant, in the file's order, and looks for the next instant."""
-        scope = ProfileScope(self.definitions, self.history, clock_ms)
-        for segment in self.definitions.segments:
+        """Evaluates every segment at one instant, each behind those that it names, and looks for the next instant."""
+        scope = ProfileScope(self.definitions, self.history, clock_ms, members=self.memberships)
+        before = len(self.changes)
+        for segment in self.definitions.segments_by_need:
             enters = evaluate(segment.enter, scope) is True
             leaves = not enters if segment.exit is None else evaluate(segment.exit, scope) is True
-            if segment.name not in self.memberships and enters and not leaves:
-                change = "entered"
-            elif segment.name in self.memberships and leaves:
-                change = "exited"
-            else:
+            enters = enters and not leaves and in_sample(segment.name, self.customer_id, segment.sample)
+            self._answers.setdefault(segment.name, []).append(Answer(clock_ms, enters, leaves))
+            crosses_ms = self._crosses_ms(segment)
+            if crosses_ms is None or crosses_ms > clock_ms:
                 continue
+            change = "exited" if segment.name in self.memberships else "entered"
             crossing = self._crossings[segment.name] = self._crossings.get(segment.name, 0) + 1
             if change == "entered":
                 self.memberships[segment.name] = Membership(clock_ms, crossing)
             else:
                 del self.memberships[segment.name]
+                self._left_ms[segment.name] = clock_ms
             named = {n: scope.name(n) for n in self.definitions.named_traits(segment.conditions())}
             values = {name: readable(value) for name, value in named.items() if value is not None}
             self.changes.append(
                 Change(self.customer_id, segment.name, change, crossing, cause, clock_ms, values, event_index)
             )
+        place = {segment.name: n for n, segment in enumerate(self.definitions.segments)}
+        self.changes[before:] = sorted(self.changes[before:], key=lambda change: place[change.segment])
         self._next_ms = min((m for m in self._candidates(scope) if m > clock_ms), default=None)
 
     def _candidates(self, scope: ProfileScope) -> list[int]:
@@ -205,6 +222,8 @@ class _Customer:
         found: list[int] = []
         place = bisect.bisect_right(self._window_instants, scope.clock_ms)
         found += self._window_instants[place : place + 1]
+        if self.definitions.streaks_decide:
+            found.append(next_midnight_ms(self.definitions.timezone, scope.clock_ms))
         later = scope.ahead(PROBE_MS)
         counters_any_day = list(self.definitions.loose_day_counters)
         for moving in self.definitions.comparisons:
@@ -224,7 +243,32 @@ class _Customer:
                 around = (flips_ms + days * DAY_MS for days in (-1, 0, 1))
                 found += [_next_whole_day_ms(evaluate(counted, scope), math.floor(ms)) for ms in around]
         found += [_next_whole_day_ms(evaluate(c, scope), scope.clock_ms) for c in counters_any_day]
-        return found
+        crossings = (self._crosses_ms(segment) for segment in self.definitions.segments if segment.waits)
+        return found + [ms for ms in crossings if ms is not None]
+
+    def _crosses_ms(self, segment: Segment) -> int | None:
+        """When the customer crosses, if nothing changes: an instant that may be over; None where it does not cross."""
+        inside, answers = segment.name in self.memberships, self._answers[segment.name]
+        since_ms = None
+        for answer in reversed(answers):
+            if not (answer.leaves if inside else answer.enters):
+                break
+            since_ms = answer.at_ms
+            if not segment.waits:
+                break
+        if since_ms is None:
+            return None
+        if inside:
+            return since_ms + segment.exit_dwell_ms
+        left_ms = self._left_ms.get(segment.name)
+        ready_ms = since_ms + segment.dwell_ms
+        return ready_ms if left_ms is None else max(ready_ms, left_ms + segment.cooldown_ms)
+
+
+def in_sample(segment: str, customer_id: str, share: Fraction) -> bool:
+    """Whether the customer's place among all, by hash, lies below the share."""
+    digest = hashlib.blake2b(segment.encode() + b"\0" + customer_id.encode(), digest_size=8).hexdigest()
+    return Fraction(int(digest, 16), 2**64) < share
 
 
 def _next_whole_day_ms(start: Value, after_ms: int) -> int:

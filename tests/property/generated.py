@@ -109,9 +109,17 @@ def time_texts(draw: st.DrawFn) -> str:
 
 
 @st.composite
+def unmatched_texts(draw: st.DrawFn) -> str:
+    """What was seen in one stream and not in another."""
+    seen, answer = draw(st.sampled_from(STRINGS)), draw(st.sampled_from((*STRINGS, "order.channel")))
+    within, over = draw(st.sampled_from((("1m", "24h"), ("2h", "24h"), ("23h", "24h"), ("2d", "30d"), ("3d", "90d"))))
+    return f"unmatched({seen}, {answer}, within='{within}', over='{over}')"
+
+
+@st.composite
 def number_texts(draw: st.DrawFn, depth: int = 1) -> str:
     """An expression for a number."""
-    kinds = ["count", "sum", "mean", "distinct", "by", "first", "hour"]
+    kinds = ["count", "sum", "mean", "distinct", "by", "first", "hour", "streak", "unmatched"]
     kind = draw(st.sampled_from(kinds + (["of_two", "of_two", "default", "score", "minus"] if depth else [])))
     window = draw(windows())
     below = number_texts(depth=depth - 1)
@@ -127,6 +135,10 @@ def number_texts(draw: st.DrawFn, depth: int = 1) -> str:
             return f"sum(item.amount_minor, by=category{window})['shoes']"
         case "hour":
             return f"{draw(st.sampled_from(('hour', 'weekday')))}({draw(time_texts())})"
+        case "streak":
+            return f"streak(date({draw(st.sampled_from((*TIMES, 'order.occurred_at')))}))"
+        case "unmatched":
+            return f"len({draw(unmatched_texts())})"
         case "of_two":
             return f"({draw(below)} {draw(st.sampled_from('+-*/'))} {draw(below)})"
         case "default":
@@ -145,14 +157,34 @@ durations = st.builds(
 )
 
 
+inside = st.sampled_from(("in", "not in"))
+
+MAPS = (
+    "sum(item.amount_minor, by=category{w})", "count(item, by=category{w})", "count(browsing, by=sku{w})",
+    "mean(purchase.amount_minor, by=channel{w})", "max(item.quantity, by=category{w})",
+    "sum(support.sentiment, by=kind{w})",
+)  # fmt: skip
+
+
+@st.composite
+def maps_of_numbers(draw: st.DrawFn) -> str:
+    """An object from a string to a number."""
+    return draw(st.sampled_from(MAPS)).format(w=draw(windows()))
+
+
 @st.composite
 def comparisons(draw: st.DrawFn, traits: tuple[str, ...], json_kinds: bool) -> str:
     """One condition without and, or, not. `json_kinds` adds what the contract leaves open for facts of any kind."""
     kinds = [
         "constant", "constant", "two", "chain", "since", "since", "since_more", "days_since", "string", "word", "has",
-        "after", "fact", "fact", "flag", "facts", "default_fact", "in_fact",
+        "after", "fact", "fact", "flag", "facts", "default_fact", "in_fact", "in_unmatched",
+        "key", "key", "key_time", "key_word", "in_map", "in_top", "words",
     ]  # fmt: skip
-    kind = draw(st.sampled_from(kinds + (["fact_in", "since_fact", "after_facts", "fact_time"] if json_kinds else [])))
+    kind = draw(
+        st.sampled_from(
+            kinds + (["fact_in", "in_list", "since_fact", "after_facts", "fact_time"] if json_kinds else [])
+        )
+    )
     number = number_texts() | st.sampled_from(traits)
     op, time, fact = draw(operators), draw(time_texts()), f"latest(attributes.{draw(st.sampled_from(FACTS))})"
     match kind:
@@ -195,6 +227,31 @@ def comparisons(draw: st.DrawFn, traits: tuple[str, ...], json_kinds: bool) -> s
             return f"default({fact}, {draw(st.sampled_from(('3', 'True', repr('a'))))}) {op} 3"
         case "in_fact":
             return f"'a' in {fact}['shoes']"
+        case "in_unmatched":
+            return f"'a' {draw(st.sampled_from(('in', 'not in')))} {draw(unmatched_texts())}"
+        case "key":
+            part = f"{draw(maps_of_numbers())}['{draw(words)}']"
+            forms = ("{p}", "default({p}, 2)", "{p} * 2 - 1", "{p} / count(event)", "default({p}, count(event))")
+            text = draw(st.sampled_from(forms)).format(p=part)
+            return f"{text} {op} {draw(st.sampled_from(CONSTANTS) | number)}"
+        case "key_time":
+            part = f"max(item.occurred_at, by=category{draw(windows())})['{draw(words)}']"
+            forms = (f"since({part}) {op} {draw(durations)}", f"has({part})", f"after({part}, {time})")
+            return draw(st.sampled_from(forms))
+        case "key_word":
+            return f"min(browsing.sku, by=kind{draw(windows())})['search'] {op} '{draw(words)}'"
+        case "in_map":
+            return f"'{draw(words)}' {draw(inside)} {draw(maps_of_numbers())}"
+        case "in_top":
+            value = draw(st.sampled_from((*STRINGS, "order.amount_minor")))
+            element = draw(st.sampled_from(("1", "100"))) if value.endswith("minor") else f"'{draw(words)}'"
+            return f"{element} {draw(inside)} top({value}, {draw(st.integers(1, 3))}{draw(windows())})"
+        case "in_list":
+            return f"{draw(st.sampled_from(('1', '2.0', 'True', repr('a'), repr('shoes'))))} {draw(inside)} {fact}"
+        case "words":
+            several = draw(st.lists(words, min_size=1, max_size=3))
+            string, equality = f"last({draw(st.sampled_from(STRINGS))})", draw(st.sampled_from(("==", "!=")))
+            return draw(st.sampled_from((" or ", " and "))).join(f"{string} {equality} '{word}'" for word in several)
         case "fact_in":
             return (
                 f"{fact} {draw(st.sampled_from(('in', 'not in')))} {draw(st.sampled_from(('[1]', '[True]', '[0, 2]')))}"
@@ -225,7 +282,43 @@ SHOWN = (
     "max(item.amount_minor, by=category{w})", "last(purchase.occurred_at{w}) - first(purchase.occurred_at)",
     "date(last(event.occurred_at{w}))", "min(browsing.occurred_at, by=sku{w})", "len(top(item.category, 3{w}))",
     "mean(support.sentiment{w})", "sum(support.sentiment{w})", "first(purchase.channel{w})",
+    "unmatched(browsing.sku, item.category, within='2h', over='7d')",
+    "unmatched(event.occurred_at, browsing.occurred_at, within='1h', over='24h')", "streak(date(event.occurred_at))",
 )  # fmt: skip
+
+
+SPANS = ("1m", "5m", "10m", "1h", "3h", "24h", "2d", "30d", "1y")
+PACES = ("dwell", "exit_dwell", "cooldown")
+spans = st.sampled_from(SPANS)
+
+
+@st.composite
+def segment_tables(
+    draw: st.DrawFn, names: tuple[str, ...], json_kinds: bool, segments_max: int
+) -> dict[str, dict[str, Any]]:
+    """Segments, some of which name others, before or behind them, wait, or take a sample."""
+    count = draw(st.integers(1, segments_max))
+    rank = draw(st.permutations(range(count)))
+    tables = {}
+    for i in range(count):
+        nameable = [f"g{n}" for n in range(count) if rank[n] < rank[i]]
+
+        def condition(nameable: list[str] = nameable) -> str:
+            text = draw(conditions(names, json_kinds))
+            if not nameable or draw(st.integers(0, 2)):
+                return text
+            named = f"{draw(st.sampled_from(('', 'not ')))}in_segment('{draw(st.sampled_from(nameable))}')"
+            return draw(st.sampled_from((named, f"{named} and ({text})", f"not ({text} or {named})")))
+
+        table: dict[str, Any] = {"enter": condition()}
+        if draw(st.integers(0, 2)) == 0:
+            table["exit"] = condition()
+        if draw(st.integers(0, 2)) == 0:
+            table |= draw(st.dictionaries(st.sampled_from(PACES), spans, min_size=1))
+        if draw(st.integers(0, 9)) == 0:
+            table["sample"] = draw(st.sampled_from((0.001, 0.5, 1)))
+        tables[f"g{i}"] = table
+    return tables
 
 
 @st.composite
@@ -235,9 +328,48 @@ def definition_texts(draw: st.DrawFn, json_kinds: bool = True, segments_max: int
     numbers["built"] = f"n0 {draw(st.sampled_from('+-/'))} 2"
     shown = {f"s{i}": draw(st.sampled_from(SHOWN)).format(w=draw(windows())) for i in range(draw(st.integers(0, 3)))}
     names = tuple(numbers)
-    segments: dict[str, str | tuple[str, str]] = {}
-    for i in range(draw(st.integers(1, segments_max))):
-        enter = draw(conditions(names, json_kinds))
-        segments[f"g{i}"] = (enter, draw(conditions(names, json_kinds))) if draw(st.integers(0, 2)) == 0 else enter
+    segments = draw(segment_tables(names, json_kinds, segments_max))
     zone = draw(st.sampled_from(("", "Europe/Berlin", "America/New_York")))
     return definitions_text(numbers | shown, segments, {"order": "purchase[kind == 'order']"}, zone)
+
+
+# Many segments over few expressions: what stands beside what decides which of them are looked at.
+PARTS = (
+    "count(purchase) >= {n}", "count(purchase) == {n}", "not (sum(item.amount_minor) > {n})",
+    "last(item.category) == {w}",
+    "last(item.category) != {w}", "last(item.category) in [{w}, {v}]", "last(item.category) not in [{w}, {v}]",
+    "latest(attributes.w) == {w}", "latest(attributes.w) != {w}", "latest(attributes.j) in [{w}, {n}, True]",
+    "{w} in top(item.category, 2)", "{w} not in top(item.category, 2)", "{w} in latest(attributes.j)",
+    "{w} not in latest(attributes.j)", "count(item, by=category)[{w}] >= {n}", "count(item, by=category)[{w}] != {n}",
+    "default(count(item, by=category, over='24h')[{w}], 0) < {n}", "{w} in count(item, by=category, over='24h')",
+    "{w} not in count(item, by=category)", "sum(item.amount_minor, by=category)[{w}] / count(item) > {n}",
+    "since(last(purchase.occurred_at)) > hours({n})", "since(max(item.occurred_at, by=category)[{w}]) >= days({n})",
+    "latest(attributes.n) > {n}", "latest(attributes.n)", "not latest(attributes.n)",
+    "after({t}, last(browsing.occurred_at))",
+    "count(purchase, over='24h') > count(browsing)", "last(item.category) < {w}",
+    "first(browsing.sku) == last(browsing.sku)",
+    "in_segment('g0')",
+)  # fmt: skip
+
+
+@st.composite
+def crowded_texts(draw: st.DrawFn) -> str:
+    """A definitions file with dozens of segments, each a few comparisons joined by and, or and not."""
+
+    def part(named: bool) -> str:
+        form = draw(st.sampled_from(PARTS if named else PARTS[:-1]))
+        word, other = (f"'{draw(words)}'" for _ in range(2))
+        return form.format(n=draw(st.integers(0, 4)), w=word, v=other, t="last(purchase.occurred_at)")
+
+    def condition(named: bool) -> str:
+        parts = [part(named) for _ in range(draw(st.integers(1, 3)))]
+        text = draw(st.sampled_from((" and ", " and ", " or "))).join(parts)
+        if draw(st.integers(0, 3)) == 0:
+            text = f"({text}) {draw(st.sampled_from(('and', 'or')))} {part(named)}"
+        return f"not ({text})" if draw(st.integers(0, 5)) == 0 else text
+
+    segments: dict[str, str | tuple[str, str]] = {}
+    for i in range(draw(st.integers(20, 120))):
+        enter = condition(i > 0)
+        segments[f"g{i}"] = (enter, condition(i > 0)) if draw(st.integers(0, 3)) == 0 else enter
+    return definitions_text({"n0": "count(purchase)"}, segments)

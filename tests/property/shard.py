@@ -20,24 +20,25 @@ _DECODER = EventDecoder(BUILT_IN)
 
 def definitions_text(
     traits: Mapping[str, str] | None = None,
-    segments: Mapping[str, str | tuple[str, str]] | None = None,
+    segments: Mapping[str, str | tuple[str, str] | Mapping[str, Any]] | None = None,
     streams: Mapping[str, str] | None = None,
     timezone: str = "",
 ) -> str:
-    """The TOML of a definitions file; a segment is its `enter`, or `enter` and `exit`."""
+    """The TOML of a definitions file; a segment is its `enter`, or `enter` and `exit`, or its whole table."""
     lines = [f"[settings]\ntimezone = {json.dumps(timezone)}"] if timezone else []
     for table, entries in (("streams", streams), ("traits", traits)):
         if entries:
             lines += [f"[{table}]", *(f"{name} = {_quoted(text)}" for name, text in entries.items())]
     for name, texts in (segments or {}).items():
-        enter, leave = (texts, None) if isinstance(texts, str) else texts
-        lines += [f"[segments.{name}]", f"enter = {_quoted(enter)}"]
-        if leave is not None:
-            lines.append(f"exit = {_quoted(leave)}")
+        table: Mapping[str, Any] = (
+            {"enter": texts} if isinstance(texts, str) else dict(zip(("enter", "exit"), texts, strict=True))
+            if isinstance(texts, tuple) else texts
+        )  # fmt: skip
+        lines += [f"[segments.{name}]", *(f"{key} = {_quoted(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
+def _quoted(text: Any) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 

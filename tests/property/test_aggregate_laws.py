@@ -10,18 +10,32 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.property.shard import engine_of
+from tests.property.shard import DAY, HOUR, MINUTE, T0, engine_of
 
-from profilestream.core.aggregates import AGGREGATES, KEYS_MAX, Aggregate, ByKey, Distinct, Top
+from profilestream.core.aggregates import (
+    AGGREGATES,
+    KEYS_MAX,
+    SPANS_MAX,
+    STREAK_DAYS_MAX,
+    Aggregate,
+    ByKey,
+    Clocked,
+    Distinct,
+    Streak,
+    Top,
+    Unmatched,
+)
+from profilestream.core.days import Days
 from profilestream.core.engine import Engine
 from profilestream.core.problems import DefinitionsError
 from profilestream.wire.states import decode_state, encode_state
@@ -56,9 +70,29 @@ json_values = st.recursive(
 )
 
 
+WITHIN, OVER = 2 * HOUR, DAY
+arguments = (
+    "support", "support.rating", "support.sentiment", "attributes.x", "attributes.x, 3", "date(support.occurred_at)",
+    "attributes.x, attributes.y, within='2h', over='24h'",
+)  # fmt: skip
+clocks = st.builds(
+    lambda n, unit, d: T0 + n * unit + d,
+    st.integers(-3, 30),
+    st.sampled_from((MINUTE, HOUR, DAY)),
+    st.sampled_from((-1, 0, 0, 1)),
+)
+"""Instants near each other and on the edges of tiles, waits and days."""
+
+dates = st.sampled_from((-4_000, *range(-3, 30))).map(lambda n: str(date(2026, 1, 1) + timedelta(days=n)))
+
+
 def item_strategy(engine: Engine) -> st.SearchStrategy[Any]:
     slot = engine.slots.all[0]
     node = slot.node
+    if node.function == "streak":
+        return dates
+    if node.function == "unmatched":
+        return st.tuples(clocks, st.integers(0, 1), st.integers(0, 2) | st.just("a")).map(list)
     inner = slot.aggregate.inner if isinstance(slot.aggregate, ByKey) else slot.aggregate
     adds = node.function in ("sum", "mean")
     if node.value is None or (node.value.kind == "number" and getattr(node.value, "integral", False)):
@@ -76,7 +110,7 @@ def variants() -> list[Variant]:
     found = []
     for name in AGGREGATES:
         accepted = 0
-        for argument in ("support", "support.rating", "support.sentiment", "attributes.x", "attributes.x, 3"):
+        for argument in arguments:
             for by in ("", ", by=source"):
                 text = f"{name}({argument}{by})"
                 try:
@@ -84,7 +118,7 @@ def variants() -> list[Variant]:
                 except DefinitionsError:
                     continue
                 node = engine.slots.all[0].node
-                if node.value is not None and node.value.kind == "string":
+                if node.value is not None and node.value.kind == "string" and name != "streak":
                     continue
                 accepted += 1
                 whole = node.value is None or bool(getattr(node.value, "integral", False))
@@ -106,8 +140,10 @@ def draw_items(data: st.DataObject, variant: Variant) -> list[Any]:
 
 
 def same(variant: Variant, a: Any, b: Any) -> bool:
-    canonical = variant.aggregate.canonical
-    return bool(canonical(a) == canonical(b)) and variant.aggregate.value(a) == variant.aggregate.value(b)
+    canonical, value = variant.aggregate.canonical, variant.aggregate.value
+    if isinstance(variant.aggregate, Clocked):
+        value = partial(variant.aggregate.value_at, now=T0 + 5 * HOUR)
+    return bool(canonical(a) == canonical(b)) and value(a) == value(b)
 
 
 @each_variant
@@ -223,11 +259,80 @@ ORACLES: dict[str, Callable[[list[Any], Variant], Any]] = {
 }
 
 
+def naive_streak(items: list[Any], now: int) -> int:
+    days = {date.fromisoformat(i) for i in items}
+    day = date(1970, 1, 1) + timedelta(milliseconds=now)
+    runs = [k for k in range(60) if all(day - timedelta(days=n) in days for n in range(k))]
+    if max(runs) == 0:
+        day -= timedelta(days=1)
+        runs = [k for k in range(60) if all(day - timedelta(days=n) in days for n in range(k))]
+    return max(runs)
+
+
+def naive_unmatched(items: list[Any], now: int) -> list[Any]:
+    found = []
+    for text in {text_of(value) for _, _, value in items}:
+        seen = [at for at, side, v in items if text_of(v) == text and not side and at // HOUR * HOUR > now - OVER]
+        answers = [at for at, side, v in items if text_of(v) == text and side]
+        if seen and now > max(seen) + WITHIN and not any(a <= b <= a + WITHIN for a in seen for b in answers):
+            found.append((-max(seen), text))
+    return [msgspec.json.decode(text) for _, text in sorted(found)]
+
+
+CLOCKED: dict[str, Callable[[list[Any], int], Any]] = {"streak": naive_streak, "unmatched": naive_unmatched}
+
+
 def test_every_aggregate_has_a_naive_oracle() -> None:
-    assert set(ORACLES) == set(AGGREGATES)
+    assert set(ORACLES) | set(CLOCKED) == set(AGGREGATES)
+    assert set(CLOCKED) == {name for name, aggregate in AGGREGATES.items() if issubclass(aggregate, Clocked)}
 
 
-@each_variant
+each_plain = pytest.mark.parametrize("variant", [v for v in VARIANTS if v.name in ORACLES], ids=lambda v: v.text)
+each_clocked = pytest.mark.parametrize("variant", [v for v in VARIANTS if v.name in CLOCKED], ids=lambda v: v.text)
+
+
+def draw_past(data: st.DataObject, variant: Variant, now: int) -> list[Any]:
+    """Items of what had happened by a clock, as a clock is never behind what was folded."""
+    items = draw_items(data, variant)
+    if variant.name == "streak":
+        return [i for i in items if i <= str(date(1970, 1, 1) + timedelta(milliseconds=now))]
+    return [i for i in items if i[0] <= now]
+
+
+@each_clocked
+@given(st.data(), clocks)
+def test_a_value_at_a_clock_is_what_all_items_at_once_give(variant: Variant, data: st.DataObject, now: int) -> None:
+    items, aggregate = draw_past(data, variant, now), variant.aggregate
+    assert isinstance(aggregate, Clocked)
+    assert aggregate.value_at(variant.of(items), now) == CLOCKED[variant.name](items, now)
+
+
+@each_clocked
+@given(st.data(), clocks)
+def test_a_value_stays_until_it_is_due_and_is_another_then(variant: Variant, data: st.DataObject, now: int) -> None:
+    state, aggregate = variant.of(draw_past(data, variant, now)), variant.aggregate
+    assert isinstance(aggregate, Clocked)
+    value, due = aggregate.value_at(state, now), aggregate.due(state, now)
+    assert due > now
+    for later in (*range(now, min(due, now + 5 * DAY), 17 * MINUTE), min(due - 1, 2**42)):
+        assert aggregate.value_at(state, later) == value
+    assert due > 2**42 or aggregate.value_at(state, due) != value
+
+
+@each_clocked
+@given(st.data(), clocks, st.integers(0, 3 * DAY))
+def test_what_is_let_go_at_a_clock_changes_no_value_then_or_later(
+    variant: Variant, data: st.DataObject, now: int, wait: int
+) -> None:
+    items, aggregate = draw_past(data, variant, now), variant.aggregate
+    assert isinstance(aggregate, Clocked)
+    value = aggregate.value_at(variant.of(items), now + wait)
+    assert aggregate.value_at(aggregate.expire(variant.of(items), now), now + wait) == value
+    arrived = reduce(lambda state, item: aggregate.put(state, item, now), copy.deepcopy(items), aggregate.zero())
+    assert aggregate.value_at(arrived, now + wait) == value
+
+
+@each_plain
 @a_few
 @given(lists_of)
 def test_a_value_is_what_all_items_at_once_give(variant: Variant, data: st.DataObject) -> None:
@@ -269,6 +374,35 @@ def test_distinct_is_the_same_state_in_any_order_beyond_256_too() -> None:
     back = reduce(aggregate.add, [*reversed(values), *values], aggregate.zero())
     halves = aggregate.merge(*(reduce(aggregate.add, v, aggregate.zero()) for v in (values[:200], values[150:])))
     assert forth == back == halves
+
+
+def test_a_streak_counts_ten_years_and_is_the_same_in_any_order_beyond() -> None:
+    days = [str(date(2010, 1, 1) + timedelta(days=n)) for n in range(STREAK_DAYS_MAX + 900)]
+    streak = Streak(Days("UTC"))
+    now = (date.fromisoformat(days[-1]) - date(1970, 1, 1)).days * DAY
+    forth = reduce(streak.add, days, streak.zero())
+    shuffled = random.Random(7).sample(days, len(days))
+    halves = streak.merge(*(reduce(streak.add, part, streak.zero()) for part in (shuffled[:2_000], shuffled[1_500:])))
+    assert forth == reduce(streak.add, shuffled, streak.zero()) == halves
+    assert (streak.value_at(forth, now), len(forth[1])) == (STREAK_DAYS_MAX, (STREAK_DAYS_MAX + 7) // 8)
+
+
+def test_of_one_value_the_newest_spans_are_kept_the_same_in_any_order() -> None:
+    unmatched = Unmatched(MINUTE, 30 * DAY)
+    items = [[T0 + n * HOUR, n % 3 == 0, "a"] for n in range(SPANS_MAX + 40)]
+    forth = reduce(unmatched.add, items, unmatched.zero())
+    back = reduce(unmatched.add, reversed(items), unmatched.zero())
+    halves = unmatched.merge(*(reduce(unmatched.add, i, unmatched.zero()) for i in (items[:60], items[30:])))
+    assert forth == back == halves
+    assert [span[0] or span[2] for span in forth[0]['"a"']] == [i[0] for i in items[-SPANS_MAX:]]
+
+
+def test_values_that_do_not_fit_are_counted_until_the_window_lets_them_go() -> None:
+    unmatched = Unmatched(HOUR, DAY, keys_max=3)
+    state = reduce(lambda s, n: unmatched.put(s, [T0 + n, 0, n], T0 + n), range(5), unmatched.zero())
+    assert (unmatched.value_at(state, T0 + 2 * HOUR), unmatched.missed(state)) == ([2, 1, 0], 2)
+    state = unmatched.put(state, [T0 + DAY, 0, "new"], T0 + DAY)
+    assert (unmatched.value_at(state, T0 + DAY + 2 * HOUR), unmatched.missed(state)) == (["new"], 0)
 
 
 @pytest.mark.parametrize("aggregate", [Top(3), ByKey(AGGREGATES["count"]())], ids=["top", "by"])

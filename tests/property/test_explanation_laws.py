@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.property.generated import definition_texts, event_lists, offsets
 from tests.property.shard import Shard
 
+from profilestream.core.conditions import Condition
 from profilestream.core.engine import Crossing, Engine
-from profilestream.core.explanation import Condition, at_clock, explain_segments
+from profilestream.core.explanation import at_clock, explain_segments
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.states import encode_state
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.property.generated import definition_texts, event_lists, offsets
-from tests.property.shard import Shard
+from tests.property.generated import crowded_texts, definition_texts, event_lists, offsets
+from tests.property.shard import T0, Shard, definitions_text
 
 from profilestream.core.engine import Crossing, Engine
 from profilestream.core.profile import Profile
@@ -23,16 +23,66 @@ def full(engine: Engine, profile: Profile, clock: int) -> set[str]:
     return set(engine.evaluate(profile, clock))
 
 
+class Law:
+    """What must be true of a profile's places in one engine's index, at any time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.segments = engine.definitions.segments
+        nodes = [(s.enter, s.exit if s.exit is not None else s.enter) for s in self.segments]
+        self.read = engine.reader(tuple(node for pair in nodes for node in pair))
+
+    def hold(self, profile: Profile, clock: int) -> None:
+        """Memberships are those of full evaluation; each condition's truth, read off the index, is what it evaluates
+        to; and the places, kept event by event, are those of a profile that is placed anew."""
+        engine = self.engine
+        assert members(profile) == full(engine, profile, clock)
+        values = [value is True for value in self.read(profile, clock)]
+        for number, segment in enumerate(self.segments):
+            enter, leave = values[2 * number : 2 * number + 2]
+            truth = (enter, leave if segment.exit is not None else not enter)
+            assert engine.index.holds(number, profile.positions) == truth, segment.texts
+        placed = decode_state(encode_state(profile, engine), "c", engine)
+        assert profile.positions == placed.positions
+        assert (profile.flips, profile.due) == (placed.flips, placed.due)
+
+
+@given(crowded_texts(), event_lists(max_size=25), st.lists(offsets, max_size=4))
+def test_among_many_segments_that_share_expressions_each_change_is_found(
+    text: str, events: list[dict[str, Any]], waits: list[int]
+) -> None:
+    shard = Shard(Engine(parse_definitions(text)))
+    law = Law(shard.engine)
+    for n, event in enumerate(events):
+        shard.take(event)
+        profile = shard.profiles["c"]
+        law.hold(profile, profile.as_of)
+        if n < len(waits):
+            shard.pass_time((shard.clock or 0) + waits[n])
+            law.hold(profile, profile.as_of)
+
+
+def test_a_list_that_comes_and_goes_moves_those_who_ask_for_what_is_not_in_it() -> None:
+    shard = Shard(Engine(parse_definitions(definitions_text({}, {"g": "'a' not in latest(attributes.j)"}))))
+    inside = []
+    for n, value in enumerate((1, ["b"], ["b", "a"], ["b"], None, [], {"a": 1}, {}, "text")):
+        event = {"type": "attributes", "event_id": f"e{n}", "customer_id": "c", "occurred_at": T0 + n}
+        shard.take(event | {"set": {"j": value}})
+        inside.append(bool(members(shard.profiles["c"])))
+    assert inside == [False, True, False, True, False, True, False, True, False]
+
+
 @given(definition_texts(), event_lists(), st.lists(offsets, max_size=4))
 def test_memberships_are_what_full_evaluation_says_after_every_event_and_instant(
     text: str, events: list[dict[str, Any]], waits: list[int]
 ) -> None:
     engine = Engine(parse_definitions(text))
-    shard = Shard(engine)
+    shard, law = Shard(engine), Law(engine)
     for n, event in enumerate(events):
         shard.take(event)
         profile = shard.profiles["c"]
         assert members(profile) == full(engine, profile, shard.clock or 0)
+        law.hold(profile, profile.as_of)
         if n < len(waits):
             shard.pass_time((shard.clock or 0) + waits[n])
             assert members(profile) == full(engine, profile, shard.clock or 0)

@@ -9,13 +9,15 @@ from typing import Any
 
 from faust.types import TP
 
-from profilestream.core.times import TIME_MS_MAX
+from profilestream.store.profile_writes import ProfileWriter
 from profilestream.wire.states import decode_state
 from tests.oracle import Outcome, format_time, readable, shard_of
 from tests.oracle.aggregates import ProfileScope
 from tests.oracle.expressions import evaluate
 from tests.oracle.history import History, read_event
+from tests.oracle.replay import in_sample
 from tests.simulator import definitions
+from tests.simulator.counted import miscounts
 from tests.simulator.redis_data import SortedSet
 from tests.simulator.world import World
 
@@ -67,7 +69,9 @@ def _of_shard(world: World, number: int, events: Events, changes: Mapping[tuple[
         profile = {name.decode(): value.decode() for name, value in fields.items()}
         found += _of_profile(world, customer_id, profile, events[customer_id], clock, changes, members)
         found += _of_timer(world, number, customer_id, profile, clock)
-    for name in [s.name for s in definitions.oracle(world.work.text).definitions.segments]:
+    names = [s.name for s in definitions.oracle(world.work.text).definitions.segments]
+    found += miscounts(world, number, names)
+    for name in names:
         stored = data.keys.get(keys.segment(name).encode()) or SortedSet()
         if {m.decode() for m in stored} != members[name]:
             found.append(f"segment {name} of shard {number} has {sorted(stored)}, profiles say {sorted(members[name])}")
@@ -95,21 +99,27 @@ def _of_profile(
         event = read_event(spec, raw, index)
         assert event is not None, raw
         history.add(event)
-    scope = ProfileScope(spec, history, clock)
+    segments = json.loads(profile["_segments"])
+    scope = ProfileScope(spec, history, clock, members=segments)
     wanted = {name: readable(v) for name in spec.traits if (v := scope.name(name)) is not None}
     actual = {name: json.loads(text) for name, text in profile.items() if not name.startswith("_")}
     if json.dumps(wanted, sort_keys=True) != json.dumps(actual, sort_keys=True):
         yield f"customer {customer_id}: traits are {actual}, and should be {wanted}"
     if int(profile["_revision"]) != len(events):
         yield f"customer {customer_id}: {profile['_revision']} events were folded, there are {len(events)}"
-    segments = json.loads(profile["_segments"])
+    held = _held(world, customer_id)
     for segment in spec.segments:
         enters = evaluate(segment.enter, scope) is True
         leaves = not enters if segment.exit is None else evaluate(segment.exit, scope) is True
         inside = segment.name in segments
         if inside:
             members[segment.name].add(customer_id)
-        if (enters and not leaves and not inside) or (leaves and inside):
+        enters = enters and not leaves and in_sample(segment.name, customer_id, segment.sample)
+        crosses = leaves if inside else enters
+        if segment.waits:
+            if crosses is not (segment.name in held):
+                yield f"customer {customer_id}: {segment.name} waits since {held.get(segment.name)}, crosses: {crosses}"
+        elif crosses:
             yield f"customer {customer_id}: is {'' if inside else 'not '}in {segment.name}, and should not be so"
         last = changes.get((customer_id, segment.name))
         crossing = last["crossing"] if last is not None else 0
@@ -120,19 +130,31 @@ def _of_profile(
             )
 
 
+def _held(world: World, customer_id: str) -> Mapping[str, int]:
+    """Since when the customer's crossings wait, by the stored state."""
+    keys = world.shard_keys[shard_of(customer_id, world.work.shards)]
+    state = world.redis.server.data.keys.get(keys.state(customer_id).encode())
+    if state is None:
+        return {}
+    return decode_state(state, customer_id, definitions.engine(world.work.text)).held
+
+
 def _of_timer(world: World, number: int, customer_id: str, profile: dict[str, str], clock: int) -> Iterator[str]:
-    """The timer, the state and the profile agree on when time alone changes something next."""
+    """The timers, the state and the profile agree on when time alone changes something next."""
     keys, data = world.shard_keys[number], world.redis.server.data
-    timer = (data.keys.get(keys.timers.encode()) or {}).get(customer_id.encode())
+    timer, urgent = [
+        None if (at := (data.keys.get(key.encode()) or {}).get(customer_id.encode())) is None else int(at)
+        for key in (keys.timers, keys.urgent)
+    ]
     state = data.keys.get(keys.state(customer_id).encode())
     if state is None:
         yield f"customer {customer_id} has no state"
         return
-    due: int | None = decode_state(state, customer_id, definitions.engine(world.work.text)).due
-    due = None if due is None or due > TIME_MS_MAX else due
-    if due != (None if timer is None else int(timer)):
-        yield f"customer {customer_id}: the timer is {timer}, the state says {due}"
-    until = None if due is None else format_time(due)
+    engine = definitions.engine(world.work.text)
+    write = ProfileWriter(engine).write(decode_state(state, customer_id, engine), False)
+    if (write.due, write.urgent) != (timer, urgent):
+        yield f"customer {customer_id}: the timers are {timer}, {urgent}, the state says {write.due}, {write.urgent}"
+    until = None if write.due is None else format_time(write.due)
     if profile.get("_valid_until") != until:
         yield f"customer {customer_id}: _valid_until is {profile.get('_valid_until')}, the state says {until}"
 

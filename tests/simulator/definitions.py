@@ -45,6 +45,8 @@ orders = "count(purchase)"
 last_view_at = "last(browsing.occurred_at)"
 last_order_at = "last(purchase.occurred_at)"
 top_categories = "top(browsing.category, 2, over='1d')"
+streak_days = "streak(date(purchase.occurred_at))"
+small_only = "unmatched(purchase.channel, purchase[amount_minor >= 60].channel, within='2h', over='24h')"
 [segments.growing]
 enter = "orders_6h > orders_before"
 [segments.troubled]
@@ -52,11 +54,43 @@ enter = "tickets_1d >= 2"
 exit = "tickets_1d == 0"
 [segments.gone_quiet]
 enter = "since(last_view_at) > hours(3) and since(last_order_at) > hours(5)"
+[segments.again]
+enter = "streak_days >= 2"
+[segments.undecided]
+enter = "len(small_only) >= 1 and 'web' not in small_only"
 [segments.looking]
 enter = "after(last_view_at, last_order_at) and since(last_view_at) <= hours(8)"
 """
 
-FILES = (SHOP, TIMES)
+# Crossings that wait, segments that name others, one before it is declared; what waits is refolded in a repair.
+PACED = """
+[traits]
+orders = "count(purchase)"
+spend_6h = "sum(purchase.amount_minor, over='6h')"
+open_tickets = "count(support[kind == 'opened']) - count(support[kind == 'closed'])"
+last_order_at = "last(purchase.occurred_at)"
+views_1d = "count(browsing, over='1d')"
+[segments.invited]
+enter = "in_segment('warm') and not in_segment('tried')"
+exit = "not in_segment('warm')"
+dwell = "30m"
+[segments.warm]
+enter = "spend_6h >= 30"
+dwell = "20m"
+exit_dwell = "2h"
+cooldown = "9h"
+[segments.rested]
+enter = "since(last_order_at) <= hours(1) or open_tickets == 1"
+cooldown = "1d"
+[segments.tried]
+enter = "open_tickets > 0 or views_1d >= 3"
+exit_dwell = "1h"
+[segments.half]
+enter = "orders >= 2 and in_segment('rested')"
+sample = 0.5
+"""
+
+FILES = (SHOP, TIMES, PACED)
 
 
 class _Engine(Engine):

@@ -165,6 +165,9 @@ class RedisData:
         self._drop_if_empty(args[0])
         return gone
 
+    def zcard(self, args: list[bytes]) -> Reply:
+        return len(self.of_kind(args[0], SortedSet) or ())
+
     def zrange(self, args: list[bytes]) -> Reply:
         ordered = (self.of_kind(args[0], SortedSet) or SortedSet()).in_order()
         first, last = int(args[1]), int(args[2])
@@ -269,9 +272,9 @@ COMMANDS: dict[bytes, Callable[[RedisData, list[bytes]], Reply]] = {
     b"TYPE": RedisData.type, b"EXISTS": RedisData.exists, b"DEL": RedisData.delete, b"UNLINK": RedisData.delete,
     b"SET": RedisData.set, b"MGET": RedisData.mget, b"HSET": RedisData.hset, b"HSETNX": RedisData.hsetnx,
     b"HGET": RedisData.hget, b"HMGET": RedisData.hmget, b"HGETALL": RedisData.hgetall, b"HDEL": RedisData.hdel,
-    b"HSCAN": RedisData.hscan, b"ZADD": RedisData.zadd, b"ZREM": RedisData.zrem, b"ZRANGE": RedisData.zrange,
-    b"ZRANGEBYSCORE": RedisData.zrangebyscore, b"XADD": RedisData.xadd, b"XLEN": RedisData.xlen,
-    b"XRANGE": RedisData.xrange, b"XREVRANGE": RedisData.xrevrange, b"XDEL": RedisData.xdel,
+    b"HSCAN": RedisData.hscan, b"ZADD": RedisData.zadd, b"ZREM": RedisData.zrem, b"ZCARD": RedisData.zcard,
+    b"ZRANGE": RedisData.zrange, b"ZRANGEBYSCORE": RedisData.zrangebyscore, b"XADD": RedisData.xadd,
+    b"XLEN": RedisData.xlen, b"XRANGE": RedisData.xrange, b"XREVRANGE": RedisData.xrevrange, b"XDEL": RedisData.xdel,
     b"XTRIM": RedisData.xtrim, b"XINFO": RedisData.xinfo, b"SCRIPT": RedisData.script, b"EVAL": RedisData.eval,
     b"EVALSHA": RedisData.evalsha,
 }  # fmt: skip

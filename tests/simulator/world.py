@@ -37,6 +37,7 @@ class World:
         self.producers = workload.Producers(self.line, self.broker)
         self.settings = definitions.settings(
             commit_customers_max=random.choice((1, 2, 3, 50)),
+            commit_changes_max=random.choice((1, 2, 5_000)),
             commits_in_flight_max=random.choice((1, 2, 4)),
             cached_profiles_max=random.choice((1, 100)),
             outbox_changes_max=random.choice((2, 100_000, 100_000)),

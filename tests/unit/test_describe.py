@@ -14,11 +14,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from profilestream.cli import describing
+from profilestream.core.amounts import amounts
 from profilestream.core.errors import UsageError
 from profilestream.core.events import BUILT_IN
 from profilestream.core.expressions import Kind
 from profilestream.operations import personas
-from profilestream.operations.amounts import amounts
 from profilestream.operations.describe import Persona, describe, persona_object
 from profilestream.operations.personas import Column, Contrast, Range, Shares, contrast, middle, quantile, share
 from profilestream.store.metadata import Generation

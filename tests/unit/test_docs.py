@@ -91,6 +91,8 @@ def test_the_limits_are_the_code_s() -> None:
         vocabulary.NODES_MAX,
         vocabulary.TOP_SIZE_MAX,
         aggregates.KEYS_MAX,
+        aggregates.SPANS_MAX,
+        aggregates.STREAK_DAYS_MAX,
     ]
 
 

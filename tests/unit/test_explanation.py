@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from tests.property.shard import DAY, T0, Shard, definitions_text, engine_of
 
-from profilestream.core.explanation import Condition, at_clock, explain_segment, explain_segments, leaves
+from profilestream.core.conditions import Condition
+from profilestream.core.engine import Engine
+from profilestream.core.explanation import at_clock, explain_segment, explain_segments
+from profilestream.core.leaves import Joined, leaves, take_apart
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.states import encode_state
 
@@ -64,6 +67,14 @@ def test_the_leaves_of_a_condition_are_its_own_words_in_its_own_order(condition:
     definitions = parse_definitions(definitions_text(TRAITS, {"s": condition}))
     node = definitions.by_segment["s"].conditions[0]
     assert [leaf.text for leaf in leaves(condition, node)] == expected
+
+
+def test_every_not_is_pushed_down_to_the_leaves() -> None:
+    text = "not (repeats or orders > 5 and not has(last_at)) and (not 1 < orders < 3 or not not vip)"
+    definitions = parse_definitions(definitions_text(TRAITS, {"s": text}))
+    found, tree = take_apart(text, definitions.by_segment["s"].conditions[0])
+    assert tree == Joined("and", (Joined("and", (0, Joined("or", (1, 2)))), Joined("or", (Joined("or", (3, 4)), 5))))
+    assert [leaf.negated for leaf in found] == [True, True, False, True, True, False]
 
 
 def test_a_leaf_under_an_odd_number_of_nots_is_negated() -> None:
@@ -190,3 +201,32 @@ def test_traits_are_read_at_the_clock_too() -> None:
     later = at_clock(found.engine, found.profiles["c"], T0 + 40 * DAY)
     assert found.engine.values(later)["spend_30d"] == 0
     assert found.values()["spend_30d"] == 300
+
+
+def test_an_amount_knows_its_currency_and_a_count_has_none() -> None:
+    text = definitions_text(TRAITS, {"s": "spend >= 1_000 and 5 < orders and spend / orders > 10"})
+    engine = Engine(parse_definitions(f'[settings]\ncurrency = "EUR"\n{text}'))
+    found = Shard(engine).take_all([order(0, T0, 100)])
+    explained = explain_segment(engine, found.profiles["c"], "s", T0)
+    assert [c.currency for c in explained.conditions] == ["EUR", None, "EUR"]
+    assert all(c.currency is None for c in conditions("spend >= 1_000 and 5 < orders"))
+
+
+def test_an_exit_that_waits_for_its_dwell_hangs_on_no_condition() -> None:
+    text = '[traits]\norders = "count(purchase)"\n[segments.s]\nenter = "orders >= 1"\nexit = "orders >= 2"\n'
+    engine = Engine(parse_definitions(f'{text}exit_dwell = "10m"\n'))
+    found = Shard(engine).take_all([order(0, T0, 100), order(1, T0 + DAY, 100)])
+    explained = explain_segment(engine, found.profiles["c"], "s", T0 + DAY)
+    assert explained.member and explained.leaves and not any(c.decides for c in explained.conditions)
+    assert (explained.changes_at, explained.because) == (T0 + DAY + 600_000, ())
+
+
+def test_windows_that_the_segment_does_not_read_cost_the_search_no_steps() -> None:
+    traits = {"near": "count(browsing, over='15m')", "far": "count(purchase, over='30d')"}
+    views = [
+        {"type": "browsing", "event_id": f"v{n}", "customer_id": "c", "occurred_at": T0 + n * 60_000, "kind": "view"}
+        for n in range(10)
+    ]
+    found = Shard(engine_of(traits, {"s": "far >= 1"})).take_all([order(0, T0, 1), *views])
+    (explained,) = explain_segments(found.engine, found.profiles["c"], found.clock or 0, ["s"], steps_max=1)
+    assert (explained.changes_at, explained.looked_until) == (T0 + 30 * DAY, None)

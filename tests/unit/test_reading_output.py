@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import jsonschema
 import pytest
 from rich.console import Console
 from tests.property.shard import DAY, T0, Shard, definitions_text
 
-from profilestream.cli import cards, people
+from profilestream.cli import cards, explaining, people
+from profilestream.core.definitions import Definitions
 from profilestream.core.engine import Engine
-from profilestream.core.explanation import at_clock, explain_segments
-from profilestream.operations.explain import Explained
+from profilestream.core.events import BUILT_IN
+from profilestream.core.explanation import Explanation, at_clock, explain_segments
 from profilestream.operations.status import ShardStatus, Status
 from profilestream.store.commits import Head
 from profilestream.store.metadata import Generation
 from profilestream.store.reader import Profile
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.explanations import explanation_object
+from profilestream.wire.schemas import schemas
 
+SCHEMAS = schemas(BUILT_IN)
 UTC, BERLIN = ZoneInfo("UTC"), ZoneInfo("Europe/Berlin")
 TEXT = definitions_text(
     {
@@ -103,11 +107,19 @@ def text_of(out: Console) -> str:
     return out.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
-def show_all(out, e: Explained) -> None:
-    cards.show_all(out, e.customer_id, e.definitions, e.clock, e.traits, e.explanations)
+class Found(NamedTuple):
+    customer_id: str
+    definitions: Definitions
+    clock: int
+    traits: dict[str, Any]
+    explanations: list[Explanation]
 
 
-def explained(clock: int = T0 + 5 * DAY) -> Explained:
+def show_all(out: Console, found: Found) -> None:
+    explaining.show_all(out, found.customer_id, found.definitions, found.clock, found.traits, found.explanations)
+
+
+def explained(clock: int = T0 + 5 * DAY) -> Found:
     definitions = parse_definitions(TEXT)
     engine = Engine(definitions)
     events = [
@@ -123,14 +135,14 @@ def explained(clock: int = T0 + 5 * DAY) -> Explained:
     ]
     profile = Shard(engine).take_all(events).profiles["c"]
     traits = engine.values(at_clock(engine, profile, clock))
-    return Explained("c 1", GENERATION, definitions, clock, traits, explain_segments(engine, profile, clock))
+    return Found("c 1", definitions, clock, traits, explain_segments(engine, profile, clock))
 
 
 def one(name: str, clock: int = T0 + 5 * DAY) -> str:
     found = explained(clock)
     out = recorded()
     out.width = 500
-    cards.show_explanation(
+    explaining.show_explanation(
         out, found.customer_id, found.definitions, next(e for e in found.explanations if e.segment == name)
     )
     return text_of(out)
@@ -145,18 +157,29 @@ def test_the_headline_says_since_when_and_the_table_what_it_came_to() -> None:
     assert [[cell.strip() for cell in row if cell.strip()] for row in table] == [
         ["enter", "yes", "orders >= 2", "3", "2", "1 above"],
         ["enter", "yes", "not has(seen_at)", "-"],
-        ["exit", "no", "since(last_at) > days(30)", "3 d", "30 d", "27 d below"],
+        ["exit", "no", "since(last_at) > days(30)", "3 d", "30 d", "27 d below", "in 27 d"],
     ]
-    assert lines[-2] == "with no event will leave at 2026-02-02 01:00:00.001 CET (in 27 d)"
+    assert lines[-3] == "nearest way out: since(last_at) > days(30) (is 3 d, 27 d more would do)"
+    assert lines[-2] == (
+        "with no event will leave at 2026-02-02 01:00:00.001 CET (in 27 d): since(last_at) > days(30) holds then"
+    )
     assert lines[-1] == "at the shard's clock, 2026-01-06 01:00:00 CET"
 
 
 def test_one_who_never_was_in_and_one_who_left_are_told_apart() -> None:
-    assert one("big").startswith("customer c 1 is not in big and never was\n")
+    out = one("big")
+    assert out.startswith("customer c 1 is not in big and never was\n")
+    table = [" ".join(line.split()) for line in out.splitlines() if line.startswith("enter  ")]
+    assert table == [
+        "enter no spend > 1_000_000 3,000 1,000,000 needs 997,001 more",
+        "enter no 5 < orders 5 3 needs 3 more",
+    ]
+    assert "\nnearest way in: 5 < orders (is 3, needs 3 more); or in other ways\n" in out
     left = one("regular", T0 + 60 * DAY)
     assert left.startswith(
         "customer c 1 is not in regular; left at 2026-02-02 01:00:00.001 CET (27 d 23 h ago), crossing 2\n"
     )
+    assert "\nfails on: exit, which holds: since(last_at) > days(30) (is 58 d, 28 d too long)\n" in left
     assert "with no event will not enter" in left
 
 
@@ -169,7 +192,10 @@ def test_all_of_a_customer_is_traits_with_their_definitions_and_segments_with_wh
     assert "seen_at - last(browsing.occurred_at)" in lines
     assert "gap 1 d mean_gap(purchase)" in lines
     assert "regular yes enter holds: orders >= 2 (is 3); not has(seen_at) (is absent)" in lines
-    assert "big no enter does not hold: spend > 1_000_000 (is 3,000); 5 < orders (is 3)" in lines
+    assert (
+        "big no enter does not hold: spend > 1_000_000 (is 3,000, needs 997,001 more); 5 < orders (is 3, needs 3 more)"
+        in lines
+    )
     reason = "after(last_at, seen_at) (is 2026-01-03 01:00:00 CET against absent)"
     assert f"waiting yes enter holds: {reason}" in lines
 
@@ -177,20 +203,24 @@ def test_all_of_a_customer_is_traits_with_their_definitions_and_segments_with_wh
 def test_definitions_without_segments_or_traits_are_said_to_have_none() -> None:
     definitions = parse_definitions("")
     out = recorded()
-    show_all(out, Explained("c", GENERATION, definitions, T0, {}, []))
+    show_all(out, Found("c", definitions, T0, {}, []))
     assert text_of(out).endswith("the definitions have no segments\n")
 
 
 def test_a_member_that_enter_would_not_let_in_stays_for_want_of_exit() -> None:
     found = explained().explanations[0]
     segment = explained().definitions.segments[0]
-    stays = cards.why(replace(found, enters=False), segment, BERLIN)
-    assert stays == "stays, as exit does not hold: since(last_at) > days(30) (is 3 d)"
+    stays = explaining.why(replace(found, enters=False), segment, BERLIN)
+    assert stays == "stays, as exit does not hold: since(last_at) > days(30) (is 3 d, 27 d more would do)"
 
 
 def test_the_public_object_has_exactly_the_fields_of_the_contract() -> None:
     found = explanation_object("c 1", explained().explanations[0])
-    assert found == {
+    jsonschema.validate(found, SCHEMAS["explain.json"])
+    keys = ("customer_id", "segment", "member", "crossing", "since", "conditions", "changes_at")
+    assert list(found)[:7] == list(keys)
+    conditions = [{key: c[key] for key in ("text", "holds", "value", "threshold")} for c in found["conditions"]]
+    assert {key: found[key] for key in keys} | {"conditions": conditions} == {
         "customer_id": "c 1",
         "segment": "regular",
         "member": True,
@@ -203,7 +233,27 @@ def test_the_public_object_has_exactly_the_fields_of_the_contract() -> None:
         ],
         "changes_at": "2026-02-02T00:00:00.001Z",
     }
-    assert list(found) == ["customer_id", "segment", "member", "crossing", "since", "conditions", "changes_at"]
+
+
+def test_the_public_object_says_besides_what_the_answer_hangs_on() -> None:
+    found = explanation_object("c 1", explained().explanations[0])
+    assert found["changes_by"] == ["since(last_at) > days(30)"] and found["looked_until"] is None
+    rest = [
+        {k: v for k, v in c.items() if k not in ("text", "holds", "value", "threshold")} for c in found["conditions"]
+    ]
+    assert rest == [
+        {
+            "part": "enter", "negated": False, "decides": False, "changes_at": None, "distance": 1,
+            "step": {"by": -2, "beyond": False},
+        },
+        {
+            "part": "enter", "negated": True, "decides": False, "changes_at": None, "given_by": ["browsing events"],
+        },
+        {
+            "part": "exit", "negated": False, "decides": True, "changes_at": "2026-02-02T00:00:00.001Z",
+            "distance": -27 * DAY, "step": {"by": 27 * DAY + 1, "beyond": False},
+        },
+    ]  # fmt: skip
 
 
 PROFILE = Profile(

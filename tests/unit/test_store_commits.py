@@ -25,12 +25,18 @@ def test_a_head_that_someone_else_wrote_is_refused() -> None:
 
 
 def test_every_key_of_a_commit_is_declared() -> None:
-    command = commit_command("sha", KEYS, Commit("", "ab", 1, memberships=[Membership("s", "c", 1)]), 10)
-    assert command[2] == 5
-    assert command[3:8] == [KEYS.head, KEYS.timers, KEYS.outbox, KEYS.repairs, KEYS.segment("s")]
+    command = commit_command("sha", KEYS, Commit("", "ab", 1, memberships=[Membership("s", "c", 1, True)]), 10)
+    assert command[2] == 7
+    private = [KEYS.head, KEYS.timers, KEYS.urgent, KEYS.outbox, KEYS.repairs, KEYS.crossings]
+    assert command[3:10] == [*private, KEYS.segment("s")]
 
 
-def test_of_several_crossings_of_one_customer_in_a_commit_the_last_membership_stands() -> None:
-    out_and_in = [Membership("s", "c", 1), Membership("s", "c", None), Membership("s", "c", 2)]
+def test_of_several_crossings_of_one_customer_in_a_commit_the_last_membership_stands_and_each_is_counted() -> None:
+    out_and_in = [Membership("s", "c", t, t != 60_000) for t in (1, 60_000, 60_001)]
     command = commit_command("sha", KEYS, Commit("", "ab", 1, memberships=out_and_in), 10)
-    assert command[-4:] == [2, 0, 2, "c"]
+    assert command[-12:] == ["s", 2, 0, 6, 60_001, "c", *(0, 1, 0), *(1, 1, 1)]
+
+
+def test_what_a_repair_announces_is_not_counted_again() -> None:
+    told = Commit("", "ab", 1, memberships=[Membership("s", "c", 1, True)], stage="announce")
+    assert commit_command("sha", KEYS, told, 10)[-6:] == ["s", 2, 0, 0, 1, "c"]

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from profilestream.core.errors import NotFound, StoreRefused, UsageError
-from profilestream.store.questions import Questions, Steps
+from profilestream.store.questions import Questions
+from profilestream.store.steps import Steps
 
 
 class Shelf:

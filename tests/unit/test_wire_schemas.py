@@ -60,7 +60,10 @@ OUTPUTS: dict[str, Any] = {
         "conditions": [{"text": "orders >= 2", "holds": None, "value": None, "threshold": 2}],
         "changes_at": None,
     },
-    "segments.json": [{"name": "big_spender", "description": "Spends a lot now", "members": 2}],
+    "segments.json": [
+        {"name": "big_spender", "description": "Spends a lot now", "members": 2},
+        {"name": "lapsing", "description": "", "members": 0, "entered_1h": 0, "left_1h": 1, "as_of": AT},
+    ],
     "members.json": [{"customer_id": "c42", "since": AT}],
 }
 

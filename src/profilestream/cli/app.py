@@ -19,7 +19,19 @@ app = typer.Typer(
 )
 
 # Each module has `register(app)`, which adds its commands in the order in which help shows them.
-_MODULES = ("trying", "definitions", "local", "running", "data", "simulating", "reading", "describing", "demo")
+_MODULES = (
+    "trying",
+    "definitions",
+    "local",
+    "running",
+    "data",
+    "simulating",
+    "reading",
+    "history",
+    "describing",
+    "quantiles",
+    "demo",
+)
 
 
 def build() -> typer.Typer:

@@ -1,9 +1,8 @@
-"""What the reading commands show to a person: a profile, an explanation, how the installation stands."""
+"""What the reading commands show to a person: a profile, how the installation stands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
@@ -11,8 +10,7 @@ from rich.text import Text
 
 from profilestream.cli import people
 from profilestream.core.counting import counted
-from profilestream.core.definitions import Definitions, Segment, kind_of_trait
-from profilestream.core.explanation import Condition, Explanation
+from profilestream.core.definitions import Definitions, kind_of_trait
 from profilestream.wire.times import parse_time
 
 if TYPE_CHECKING:  # `try` shows cards too, and is to start without a client of Redis or Kafka
@@ -20,9 +18,6 @@ if TYPE_CHECKING:  # `try` shows cards too, and is to start without a client of 
     from profilestream.store.reader import Profile
 
 SHARDS_SHOWN: Final = 32
-REASONS_SHOWN: Final = 3
-
-_MARKS: Final = {True: ("✓", "yes", "green"), False: ("✗", "no", "red"), None: ("?", "unknown", "yellow")}
 
 
 # A profile
@@ -63,137 +58,6 @@ def show_profile(out: Console, profile: Profile, definitions: Definitions) -> No
 def did_not_fit(count: int) -> str:
     """What is said of a trait whose `by=` or `top` met more values than it keeps."""
     return f"full; {counted(count, 'value')} did not fit"
-
-
-# An explanation
-
-
-def show_explanation(out: Console, customer_id: str, definitions: Definitions, explanation: Explanation) -> None:
-    """One segment of one customer: the answer, the conditions with their values, and what time alone will do."""
-    zone = ZoneInfo(definitions.timezone)
-    segment = definitions.by_segment[explanation.segment]
-    out.print(_headline(customer_id, explanation, zone))
-    if segment.description:
-        out.print(people.one_line(segment.description))
-    out.print()
-    for word, text in zip(("enter", "exit"), segment.texts, strict=True):
-        if text:
-            out.print(Text.assemble((f"{word:<6}", "bold"), people.one_line(text)))
-    out.print()
-    rows = people.table("", "", "condition", "value", "threshold", "distance", right=("value", "threshold"))
-    for word, conditions in (("enter", explanation.enter), ("exit", explanation.exit)):
-        for condition in conditions:
-            rows.add_row(
-                word,
-                _mark(out, condition.helps),
-                _condition(condition),
-                people.value(condition.value, condition.kind, zone),
-                people.value(condition.threshold, condition.kind, zone) if condition.threshold is not None else "",
-                _distance(condition),
-            )
-    people.show(out, rows)
-    out.print(f"\n{_time_alone(explanation, zone)}")
-    out.print(Text(f"at the shard's clock, {people.moment(explanation.at, zone)}", style="dim"))
-
-
-def show_all(
-    out: Console,
-    customer_id: str,
-    definitions: Definitions,
-    clock: int,
-    values: Mapping[str, Any],
-    explanations: Sequence[Explanation],
-) -> None:
-    """Every trait with its value and its definition, then every segment with the answer and one line why."""
-    zone = ZoneInfo(definitions.timezone)
-    out.print(Text.assemble("customer ", (people.printable(customer_id), "bold")))
-    out.print(Text(f"at the shard's clock, {people.moment(clock, zone)}\n", style="dim"))
-    if definitions.traits:
-        traits = people.table("trait", "value", "definition")
-        for trait in definitions.traits:
-            shown = people.value(values.get(trait.name), kind_of_trait(trait), zone, clock)
-            traits.add_row(trait.name, shown, Text(people.one_line(trait.text), style="dim"))
-        people.show(out, traits)
-        out.print()
-    if not explanations:
-        out.print("the definitions have no segments")
-        return
-    segments = people.table("segment", "member", "why")
-    for explanation in explanations:
-        segment = definitions.by_segment[explanation.segment]
-        segments.add_row(explanation.segment, _mark(out, explanation.member), why(explanation, segment, zone))
-    people.show(out, segments)
-
-
-def why(explanation: Explanation, segment: Segment, zone: ZoneInfo) -> str:
-    """One line: the conditions that decide, with their values."""
-    if explanation.member and explanation.enters and not explanation.leaves:
-        return f"enter holds: {_reasons(explanation.enter, True, zone)}"
-    if explanation.member:
-        return f"stays, as exit does not hold: {_reasons(explanation.exit, False, zone)}"
-    if not explanation.enters:
-        return f"enter does not hold: {_reasons(explanation.enter, False, zone)}"
-    return f"stays out, as exit holds: {_reasons(explanation.exit, True, zone)}"
-
-
-def _reasons(conditions: tuple[Condition, ...], helps: bool, zone: ZoneInfo) -> str:
-    """The conditions that speak for the answer; unknown is as good as false."""
-    found = [c for c in conditions if (c.helps is True) is helps]
-    shown = [_reason(c, zone) for c in found[:REASONS_SHOWN]]
-    more = len(found) - len(shown)
-    return "; ".join([*shown, *([f"and {more} more"] if more else [])])
-
-
-def _reason(condition: Condition, zone: ZoneInfo) -> str:
-    """A condition with what it found: the values of those sides that are not written out."""
-    sides = zip((condition.value, condition.threshold), condition.varies, strict=True)
-    found = [value for value, varies in sides if varies]
-    shown = ["absent" if value is None else people.value(value, condition.kind, zone) for value in found]
-    return _condition(condition) + (f" (is {' against '.join(shown)})" if shown else "")
-
-
-def _headline(customer_id: str, explanation: Explanation, zone: ZoneInfo) -> Text:
-    line = Text.assemble("customer ", (people.printable(customer_id), "bold"))
-    line.append(" is in " if explanation.member else " is not in ", style="green" if explanation.member else "red")
-    line.append(explanation.segment, style="bold")
-    if explanation.crossed_at is None:
-        return line.append(" and never was")
-    when = f"{people.moment(explanation.crossed_at, zone)} ({people.relative(explanation.crossed_at, explanation.at)})"
-    line.append(f" since {when}" if explanation.member else f"; left at {when}")
-    return line.append(f", crossing {explanation.crossing}")
-
-
-def _mark(out: Console, answer: bool | None) -> Text:
-    sign, word, style = _MARKS[answer]
-    return Text(sign, style=style) if out.is_terminal else Text(word)
-
-
-def _condition(condition: Condition) -> str:
-    text = people.one_line(condition.text)
-    return f"not {text}" if condition.negated else text
-
-
-def _distance(condition: Condition) -> str:
-    """How far the value is from the threshold, and on which side."""
-    if condition.distance is None:
-        return ""
-    if not condition.distance:
-        return "equal"
-    size = abs(condition.distance)
-    if condition.kind == "time":
-        return f"{people.duration(size)} {'later' if condition.distance > 0 else 'earlier'}"
-    shown = people.duration(size) if condition.kind == "duration" else people.number(size)
-    return f"{shown} {'above' if condition.distance > 0 else 'below'}"
-
-
-def _time_alone(explanation: Explanation, zone: ZoneInfo) -> str:
-    will = "leave" if explanation.member else "enter"
-    if explanation.changes_at is not None:
-        when = people.relative(explanation.changes_at, explanation.at)
-        return f"with no event will {will} at {people.moment(explanation.changes_at, zone)} ({when})"
-    if explanation.looked_until is not None:
-        return f"with no event will not {will} before {people.moment(explanation.looked_until, zone)} at least"
-    return f"with no event will not {will}"
 
 
 # How the installation stands

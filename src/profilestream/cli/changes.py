@@ -15,6 +15,7 @@ from rich.text import Text
 
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.operations import changes as operations
+from profilestream.operations.explain import check_customer
 from profilestream.settings import Settings
 from profilestream.stream.changes import ChangeFilter, ReceivedChange
 from profilestream.wire.changes import Cause
@@ -33,9 +34,18 @@ def register(app: typer.Typer) -> None:
 
 def changes(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")] = False,
-    segment: Annotated[str | None, typer.Option("--segment", metavar="S", help="Only this segment.")] = None,
-    customer: Annotated[str | None, typer.Option("--customer", metavar="C", help="Only this customer.")] = None,
-    cause: Annotated[CauseName | None, typer.Option("--cause", help="Only this cause.")] = None,
+    segment: Annotated[
+        list[str] | None, typer.Option("--segment", metavar="S", help="Only this segment; may be given several times.")
+    ] = None,
+    customer: Annotated[
+        list[str] | None,
+        typer.Option("--customer", metavar="C", help="Only this customer, several times; reads only their partitions."),
+    ] = None,
+    cause: Annotated[
+        list[CauseName] | None, typer.Option("--cause", help="Only this cause; may be given several times.")
+    ] = None,
+    entered: Annotated[bool, typer.Option("--entered", help="Only who entered.")] = False,
+    exited: Annotated[bool, typer.Option("--exited", help="Only who left.")] = False,
     count: Annotated[
         int | None,
         typer.Option(
@@ -53,9 +63,18 @@ def changes(
 ) -> None:
     """Show segment changes: one line a change, or with --json one CloudEvents object a line."""
     chosen = settings(kafka, redis, namespace, needs=("kafka",))
-    only = ChangeFilter(segment, customer, str(cause) if cause else None)
+    for one in customer or ():
+        check_customer(one)
+    only = ChangeFilter(
+        segment or None,
+        customer or None,
+        [str(one) for one in cause] if cause else None,
+        None if entered == exited else "entered" if entered else "exited",
+    )
     show = _print_json if as_json else _LinePrinter().show
     try:
+        if segment:
+            asyncio.run(operations.check_segments(chosen, segment))
         if follow or (as_json and count is None):
             asyncio.run(_stream(chosen, only, show, follow=follow, count=count))
         else:

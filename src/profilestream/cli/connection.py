@@ -59,6 +59,14 @@ def settings(
     return found
 
 
+def redis_address(kafka: str | None, redis: str | None, namespace: str | None) -> tuple[str, str]:
+    """Address and namespace for the commands that need nothing but Redis."""
+    found = settings(kafka, redis, namespace, needs=("redis",))
+    if found.redis is None:
+        raise UsageError("No address of Redis: give --redis, or set PROFILESTREAM_REDIS.")
+    return found.redis, found.namespace
+
+
 def _read(flags: dict[str, Any]) -> Settings:
     try:
         return Settings(**flags)

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from profilestream.cli import cards, demo_place, people
+from profilestream.cli import cards, demo_place, explaining, people
 from profilestream.cli.connection import KafkaOption, RedisOption
 from profilestream.cli.demo_place import Place
 from profilestream.cli.demo_screen import heading, show_changes, show_latency, step
@@ -136,7 +136,7 @@ def _show(out: Console, place: Place, found: Found, definitions: str, customer: 
     cards.show_profile(out, profile, compiled)
     heading(out, f"Why this customer is in {EXPLAINED}")
     explained = explain(redis, namespace, customer, EXPLAINED)
-    cards.show_explanation(out, customer, compiled, explained.explanations[0])
+    explaining.show_explanation(out, customer, compiled, explained.explanations[0])
     heading(out, "Segment changes, each announced once")
     show_changes(out, compiled, found)
 

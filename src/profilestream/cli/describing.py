@@ -64,7 +64,7 @@ def describe(
 
     found = settings(kafka, redis, namespace, needs=("redis",))
     assert found.redis is not None
-    with _progress() as progress:
+    with reading() as progress:
         persona = describing.describe(found.redis, found.namespace, segment, sample, traits or (), progress)
     if as_json:
         print(encode_value(describing.persona_object(persona)).decode())
@@ -82,6 +82,8 @@ def show_persona(out: Console, persona: Persona, every: bool = False) -> None:
     for word, text in zip(("enter", "exit"), persona.segment.texts, strict=True):
         if text:
             facts.add_row(Text(word, style="bold"), people.one_line(text))
+    for word, text in persona.segment.pacing.texts() if persona.segment.pacing is not None else ():
+        facts.add_row(Text(word, style="bold"), text)
     facts.add_row(Text("since", style="bold"), f"{_range(persona.member_for, 'duration')} in the segment")
     people.show(out, facts)
     out.print()
@@ -103,7 +105,7 @@ def show_persona(out: Console, persona: Persona, every: bool = False) -> None:
 
 
 def _headline(persona: Persona) -> Text:
-    everybody = counted(_rounded(persona.customers, persona.customers_exact), "customer")
+    everybody = counted(rounded(persona.customers, persona.customers_exact), "customer")
     about = "" if persona.customers_exact else "about "
     members = counted(persona.members, "member")
     return Text.assemble((persona.segment.name, "bold"), f": {members}, {percent(persona.share)} of {about}{everybody}")
@@ -115,7 +117,7 @@ def _notes(persona: Persona, shown: int) -> Iterator[str]:
     yield "numbers: the median (and the middle half); values: the share of customers who have them, if 5 members do"
     parts = (
         _part(persona.members_read, persona.members, "member"),
-        _part(persona.everybody_read, _rounded(persona.customers, persona.customers_exact), "customer"),
+        _part(persona.everybody_read, rounded(persona.customers, persona.customers_exact), "customer"),
     )
     sampled = persona.members_read < persona.members or persona.everybody_read < persona.customers
     yield f"{'a sample: ' if sampled else ''}{parts[0]} beside {parts[1]}, members among them"
@@ -202,13 +204,13 @@ def _telling(out: Console, telling: float) -> str:
     return "█" * round(BAR_CHARACTERS * telling) if out.is_terminal else f"{telling:.2f}"
 
 
-def _rounded(customers: int, exact: bool) -> int:
+def rounded(customers: int, exact: bool) -> int:
     """An estimate to three digits."""
     return customers if exact else int(float(f"{customers:.3g}"))
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
+def reading() -> Iterator[Callable[[int, int], None]]:
     """Shows how far the reading has come where a person looks on, and nothing else where not."""
     if not sys.stderr.isatty():
         yield lambda done, total: None

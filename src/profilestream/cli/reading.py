@@ -1,34 +1,35 @@
-"""The commands that read: `status`, `profile`, `explain`, `segments`, `members`, `key`."""
+"""The commands that read: `status`, `profile`, `key`; others that read have files of their own."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from profilestream.cli import cards, people
-from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
-from profilestream.core.counting import counted
-from profilestream.core.errors import UsageError
+from profilestream.cli import cards, listing, people
+from profilestream.cli.connection import (
+    JsonOption,
+    KafkaOption,
+    NamespaceOption,
+    RedisOption,
+    redis_address,
+    settings,
+)
+from profilestream.cli.explain import explain
 from profilestream.operations import explain as explaining
-from profilestream.operations import segments as listing
 from profilestream.operations.status import ShardStatus, Status, read_status
 from profilestream.store.reader import ProfileReader
 from profilestream.wire.definitions import parse_definitions
-from profilestream.wire.explanations import explanation_object, time_text
+from profilestream.wire.explanations import time_text
 from profilestream.wire.values import encode_value
 
-MEMBERS_SHOWN = 50
-
 CustomerArgument = Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id.")]
-SegmentArgument = Annotated[str, typer.Argument(metavar="SEGMENT", help="The segment's name.")]
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands in the order in which help shows them."""
-    for command in (status, profile, explain, segments, members, key):
+    for command in (status, profile, explain, listing.segments, listing.members, key):
         app.command()(command)
 
 
@@ -54,7 +55,7 @@ def profile(
     namespace: NamespaceOption = None,
 ) -> None:
     """Show a customer's profile as readers see it: traits and segments."""
-    address, name = _redis(kafka, redis, namespace)
+    address, name = redis_address(kafka, redis, namespace)
     explaining.check_customer(customer)
     with ProfileReader(address, name) as reader:
         found = reader.get(customer)
@@ -78,81 +79,6 @@ def profile(
     )
 
 
-def explain(
-    customer: CustomerArgument,
-    segment: Annotated[
-        str | None, typer.Argument(metavar="[SEGMENT]", help="The segment; without it, traits and all segments.")
-    ] = None,
-    as_json: JsonOption = False,
-    kafka: KafkaOption = None,
-    redis: RedisOption = None,
-    namespace: NamespaceOption = None,
-) -> None:
-    """Say why a customer is in a segment or is not, and when time alone will change that."""
-    address, name = _redis(kafka, redis, namespace)
-    found = explaining.explain(address, name, customer, segment)
-    if as_json:
-        objects = [explanation_object(customer, e) for e in found.explanations]
-        _print_json(objects if segment is None else objects[0])
-    elif segment is None:
-        cards.show_all(people.console(), customer, found.definitions, found.clock, found.traits, found.explanations)
-    else:
-        cards.show_explanation(people.console(), customer, found.definitions, found.explanations[0])
-
-
-def segments(
-    as_json: JsonOption = False,
-    kafka: KafkaOption = None,
-    redis: RedisOption = None,
-    namespace: NamespaceOption = None,
-) -> None:
-    """List the segments and how many members each has."""
-    generation, found = listing.count_segments(*_redis(kafka, redis, namespace))
-    if as_json:
-        _print_json([{"name": s.name, "description": s.description, "members": s.members} for s in found])
-        return
-    if not found:
-        print(f"generation {generation.name} has no segments")
-        return
-    rows = people.table("segment", "members", "description", right=("members",))
-    for one in found:
-        rows.add_row(one.name, f"{one.members:,}", people.one_line(one.description) if one.description else "")
-    people.show(people.console(), rows)
-
-
-def members(
-    segment: SegmentArgument,
-    count: Annotated[
-        int | None,
-        typer.Option("--count", metavar="N", min=0, help=f"At most N (for people {MEMBERS_SHOWN}, with --json all)."),
-    ] = None,
-    as_json: JsonOption = False,
-    kafka: KafkaOption = None,
-    redis: RedisOption = None,
-    namespace: NamespaceOption = None,
-) -> None:
-    """List the members of a segment in the order in which they entered."""
-    address, name = _redis(kafka, redis, namespace)
-    with ProfileReader(address, name) as reader:
-        total = listing.count_members(reader, segment)
-        if as_json:
-            # Piece by piece: a segment may have more members than should be held at once.
-            sys.stdout.write("[")
-            for n, member in enumerate(reader.members(segment, count)):
-                one = encode_value({"customer_id": member.customer_id, "since": member.since}).decode()
-                sys.stdout.write(f",\n{one}" if n else one)
-            sys.stdout.write("]\n")
-            return
-        shown = 0
-        for member in reader.members(segment, MEMBERS_SHOWN if count is None else count):
-            print(f"{member.since}  {member.customer_id}")
-            shown += 1
-    if not total:
-        print(f"{segment} has no members", file=sys.stderr)
-    elif shown < total:
-        print(f"{shown:,} of {counted(total, 'member')}; --count shows more", file=sys.stderr)
-
-
 def key(
     customer: CustomerArgument,
     as_json: JsonOption = False,
@@ -161,7 +87,7 @@ def key(
     namespace: NamespaceOption = None,
 ) -> None:
     """Print the Redis key of a customer's profile: `redis-cli hgetall "$(profilestream key 42)"`."""
-    found = explaining.find_customer(*_redis(kafka, redis, namespace), customer)
+    found = explaining.find_customer(*redis_address(kafka, redis, namespace), customer)
     if not as_json:
         print(found.profile)
         return
@@ -173,14 +99,6 @@ def key(
             "profile": found.profile,
         }
     )
-
-
-def _redis(kafka: str | None, redis: str | None, namespace: str | None) -> tuple[str, str]:
-    """Address and namespace for the commands that need nothing but Redis."""
-    found = settings(kafka, redis, namespace, needs=("redis",))
-    if found.redis is None:
-        raise UsageError("No address of Redis: give --redis, or set PROFILESTREAM_REDIS.")
-    return found.redis, found.namespace
 
 
 def _status_object(found: Status) -> dict[str, Any]:

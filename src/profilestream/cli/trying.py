@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from profilestream.cli import cards, people, watching
+from profilestream.cli import cards, explaining, people, watching
 from profilestream.cli.connection import JsonOption
 from profilestream.core.counting import counted
 from profilestream.core.errors import NotFound, UsageError
@@ -144,7 +144,7 @@ def _show(out: Console, trial: Trial, customer: str | None, count: int) -> None:
         out.print()
         explanations = trial.explain(name)
         clock = trial.clock or 0
-        cards.show_all(out, name, trial.definitions, clock, trial.traits(name), explanations)
+        explaining.show_all(out, name, trial.definitions, clock, trial.traits(name), explanations)
         for trait, count in trial.missed(name).items():
             out.print(f"{trait}: {cards.did_not_fit(count)}")
     if customer is None and 0 < count < len(known):
@@ -276,5 +276,5 @@ def _show_failure(out: Console, file: Path, outcome: Outcome, zone: ZoneInfo) ->
         if difference.why is not None:
             definitions = definitions or read_definitions(file)
             segment = definitions.by_segment[difference.why.segment]
-            out.print(f"  {segment.name}: {cards.why(difference.why, segment, zone)}")
+            out.print(f"  {segment.name}: {explaining.why(difference.why, segment, zone)}")
     out.print()

@@ -8,6 +8,7 @@ from typing import Any
 from profilestream.core.algebra import (
     UNITS_PER_ONE,
     Aggregate,
+    Clocked,
     State,
     Value,
     json_text,
@@ -17,10 +18,13 @@ from profilestream.core.algebra import (
 )
 from profilestream.core.distinct import DISTINCT_EXACT_MAX, Distinct
 from profilestream.core.maps import KEYS_MAX, ByKey, Top
+from profilestream.core.streak import STREAK_DAYS_MAX, Streak
+from profilestream.core.unmatched import SPANS_MAX, Unmatched
 
 __all__ = [
-    "AGGREGATES", "DISTINCT_EXACT_MAX", "KEYS_MAX", "UNITS_PER_ONE", "Aggregate", "ByKey", "Count", "Distinct", "First",
-    "Last", "Latest", "Max", "Mean", "MeanGap", "Min", "State", "Sum", "Top", "Value", "scaled", "unscaled",
+    "AGGREGATES", "DISTINCT_EXACT_MAX", "KEYS_MAX", "SPANS_MAX", "STREAK_DAYS_MAX", "UNITS_PER_ONE", "Aggregate",
+    "ByKey", "Clocked", "Count", "Distinct", "First", "Last", "Latest", "Max", "Mean", "MeanGap", "Min", "State",
+    "Streak", "Sum", "Top", "Unmatched", "Value", "scaled", "unscaled",
 ]  # fmt: skip
 
 
@@ -30,6 +34,10 @@ class Count(Aggregate):
     name = "count"
     summary = "how many rows"
 
+    @property
+    def is_plain(self) -> bool:
+        return True
+
     def zero(self) -> int:
         return 0
 
@@ -38,6 +46,9 @@ class Count(Aggregate):
 
     def merge(self, a: int, b: int) -> int:
         return a + b
+
+    def unmerge(self, a: int, b: int) -> int:
+        return a - b
 
     def merge_all(self, states: Iterable[int]) -> int:
         return sum(states)
@@ -55,6 +66,10 @@ class Sum(Aggregate):
     def __init__(self, integral: bool = True) -> None:
         self.integral = integral
 
+    @property
+    def is_plain(self) -> bool:
+        return self.integral
+
     def zero(self) -> int:
         return 0
 
@@ -63,6 +78,9 @@ class Sum(Aggregate):
 
     def merge(self, a: int, b: int) -> int:
         return a + b
+
+    def unmerge(self, a: int, b: int) -> int:
+        return a - b
 
     def merge_all(self, states: Iterable[int]) -> int:
         return sum(states)
@@ -91,6 +109,9 @@ class Mean(Aggregate):
     def merge(self, a: list[int], b: list[int]) -> list[int]:
         return [a[0] + b[0], a[1] + b[1]]
 
+    def unmerge(self, a: list[int], b: list[int]) -> list[int]:
+        return [a[0] - b[0], a[1] - b[1]]
+
     def value(self, state: list[int]) -> float | None:
         return quotient(state[0], state[1] if self.integral else state[1] * UNITS_PER_ONE)
 
@@ -100,6 +121,10 @@ class Min(Aggregate):
 
     name = "min"
     summary = "the least value"
+
+    @property
+    def is_plain(self) -> bool:
+        return True
 
     def zero(self) -> None:
         return None
@@ -119,6 +144,10 @@ class Max(Aggregate):
 
     name = "max"
     summary = "the greatest value"
+
+    @property
+    def is_plain(self) -> bool:
+        return True
 
     def zero(self) -> None:
         return None
@@ -221,6 +250,6 @@ class MeanGap(Aggregate):
 
 
 AGGREGATES: dict[str, type[Aggregate]] = {
-    c.name: c for c in (Count, Sum, Mean, Min, Max, First, Last, Latest, MeanGap, Distinct, Top)
+    c.name: c for c in (Count, Sum, Mean, Min, Max, First, Last, Latest, MeanGap, Distinct, Top, Streak, Unmatched)
 }
 """The aggregates of the language by name (`by` is a clause, not a function)."""

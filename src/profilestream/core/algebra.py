@@ -15,7 +15,7 @@ break in one way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import reduce
 from typing import Any, ClassVar
@@ -71,6 +71,13 @@ class Aggregate:
     name: ClassVar[str]
     summary: ClassVar[str]
     ordered: ClassVar[bool] = False
+    unmerge: Callable[[State, State], State] | None = None
+    """Where there is one: `unmerge(merge(a, b), b)` is `a`, exactly. It spares a window merging all tiles that stay."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the state is the value."""
+        return False
 
     def zero(self) -> State:
         raise NotImplementedError
@@ -91,3 +98,35 @@ class Aggregate:
     def merge_all(self, states: Iterable[State]) -> State:
         """The merge of any number of states."""
         return reduce(self.merge, states, self.zero())
+
+    def missed(self, state: State) -> int:
+        """How many values did not fit into a bounded map; 0 for what keeps everything."""
+        return 0
+
+
+class Clocked(Aggregate):
+    """An aggregate whose value depends on the clock `now` (ms) too; `due` tells when time alone changes it.
+
+        put(state, item, now) -> state    one more item that arrives at the clock; may change `state` in place
+        value_at(state, now) -> value     in place of `value`
+        due(state, now) -> ms             the first instant after the clock at which the value is another, or NEVER
+        due_of(state, item, now) -> ms    the same of that part of the value alone which the item may change
+        expire(state, now) -> state       without what can no longer matter; may change `state` in place
+
+    A profile without such an aggregate pays nothing for it.
+    """
+
+    def put(self, state: State, item: Any, now: int) -> State:
+        return self.add(state, item)
+
+    def value_at(self, state: State, now: int) -> Value:
+        raise NotImplementedError
+
+    def due(self, state: State, now: int) -> int:
+        raise NotImplementedError
+
+    def due_of(self, state: State, item: Any, now: int) -> int:
+        return self.due(state, now)
+
+    def expire(self, state: State, now: int) -> State:
+        return state

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from profilestream.core import expressions as x
 from profilestream.core import words
@@ -33,11 +33,13 @@ class Code:
         self,
         leaf: Callable[[Code, Node], Atom],
         local: Mapping[str, Callable[[Any], Any]],
-        names: dict[str, Any] | None = None,
+        item: Callable[[Code, x.Call], Atom | None] | None = None,
     ) -> None:
+        """`item` may know a shorter way to `object['key']`."""
         self.lines: list[str] = []
-        self.names: dict[str, Any] = {} if names is None else names
-        self._leaf = leaf
+        self.names: dict[str, Any] = {}
+        self.leaf = leaf
+        self._item = item
         self._local = local
         self._memo: dict[Node, Atom] = {}
         self._indent = 1
@@ -84,8 +86,8 @@ class Code:
         match node:
             case x.Literal():
                 return self._literal(node)
-            case x.Field() | x.Fact() | x.Aggregate():
-                return self._leaf(self, node)
+            case x.Field() | x.Fact() | x.Aggregate() | x.InSegment():
+                return self.leaf(self, node)
             case x.Arithmetic():
                 return self._arithmetic(node)
             case x.Compare():
@@ -159,6 +161,8 @@ class Code:
         return self.new(f"{decisive} if {decided} else None if {unknown} else {other}", True)
 
     def _call(self, node: x.Call) -> Atom:
+        if node.name == "item" and self._item is not None and (found := self._item(self, node)) is not None:
+            return found
         args = [self.atom(a) for a in node.args]
         a = args[0]
         match node.name:
@@ -175,8 +179,14 @@ class Code:
                 return self.new(f"{self.object(words.score)}({a.source}, {breaks})", True)
             case "hour" | "weekday" | "date":
                 return self.new(f"{self.object(self._local[node.name])}({a.source})", True)
-        word = {"len": words.length, "lower": words.lower, "item": words.item, "number": words.number}[node.name]
+        word = _WORDS[node.name]
         return self.new(f"{self.object(word)}({', '.join(arg.source for arg in args)})", True)
+
+
+_WORDS: Final[Mapping[str, Callable[..., Any]]] = {
+    "len": words.length, "lower": words.lower, "item": words.item,
+    "number": words.number, "text": words.text, "truth": words.truth,
+}  # fmt: skip
 
 
 class _Block:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -18,9 +19,11 @@ from profilestream.core import expressions as x
 from profilestream.core import linear
 from profilestream.core.aggregates import AGGREGATES
 from profilestream.core.declarations import read_money, read_sources, read_types
+from profilestream.core.dependence import circles
 from profilestream.core.events import FACTS, NAME, EventType, Field
 from profilestream.core.expressions import Kind, Node
 from profilestream.core.money import Money
+from profilestream.core.pacing import Pacing, read_pacing
 from profilestream.core.parser import Parser
 from profilestream.core.problems import DefinitionsError, ExpressionError, Problem
 from profilestream.core.sources import Source
@@ -44,7 +47,10 @@ class Trait:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A named group of customers; `conditions` are the texts' nodes, `enter` and `exit` in the clock's one form."""
+    """A named group of customers; `conditions` are the texts' nodes, `enter` and `exit` in the clock's one form.
+
+    `named_segments` are those that the conditions name by `in_segment`; without `pacing` a customer crosses at once.
+    """
 
     name: str
     description: str
@@ -53,6 +59,8 @@ class Segment:
     enter: Node
     exit: Node | None
     named_traits: tuple[str, ...]
+    named_segments: tuple[str, ...] = ()
+    pacing: Pacing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +139,8 @@ class _Reader:
         self.texts: Mapping[str, str] = tables.get("traits") or {}
         self.nodes: dict[str, Node | None] = {}
         self.open: list[str] = []
-        self.parser = Parser(self.types, self.facts, {}, tuple(self.texts), self._trait)
+        segments: Mapping[str, Any] = tables.get("segments") or {}
+        self.parser = Parser(self.types, self.facts, {}, tuple(self.texts), self._trait, segments)
 
     def problem(self, path: tuple[str, ...], message: str, line: int = 0, column: int = 0) -> None:
         at, start = self.place(path)
@@ -223,6 +232,9 @@ class _Reader:
             if not NAME.match(name):
                 self.name_stands("segments", name)
                 continue
+            pacing = read_pacing(table, partial(self._of_segment, name))
+            if "enter" not in table:
+                continue  # its shape is at fault, and that is said already
             enter = self._condition(("segments", name, "enter"), table["enter"])
             leave = self._condition(("segments", name, "exit"), table["exit"]) if table.get("exit") else None
             if enter is None or (leave is None and table.get("exit")):
@@ -237,9 +249,16 @@ class _Reader:
                     enter=enter[1],
                     exit=leave[1] if leave else None,
                     named_traits=tuple(n for n in _names(texts) if n in self.texts),
+                    named_segments=tuple(dict.fromkeys(n for c in (enter, leave) if c for n in x.segments(c[0]))),
+                    pacing=pacing,
                 )
             )
+        for circle in circles({s.name: s.named_segments for s in read}):
+            self.problem(("segments", circle[0], "enter"), f"segments go round in a circle: {' -> '.join(circle)}")
         return tuple(read)
+
+    def _of_segment(self, name: str, key: str, message: str) -> None:
+        self.problem(("segments", name, key), message)
 
     def _condition(self, path: tuple[str, ...], text: str) -> tuple[Node, Node] | None:
         try:

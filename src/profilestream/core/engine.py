@@ -6,18 +6,23 @@ through the segment index; `evaluate` looks at every segment and is what the ind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from profilestream.core import expressions as x
 from profilestream.core import words
-from profilestream.core.aggregates import KEYS_MAX, ByKey, Top
-from profilestream.core.definitions import Definitions, Trait
-from profilestream.core.index import Index
+from profilestream.core.aggregates import KEYS_MAX, Aggregate
+from profilestream.core.definitions import Definitions, Segment, Trait
+from profilestream.core.foresight import Foresight
+from profilestream.core.index import Index, Probe
+from profilestream.core.memberships import Crossing as Crossing
+from profilestream.core.memberships import Memberships
 from profilestream.core.profile import Profile
-from profilestream.core.readout import Difference, Read, compile_difference, compile_read
+from profilestream.core.readout import Difference, Read, compile_difference, compile_differs, compile_read
 from profilestream.core.rows import Fold, compile_fold
 from profilestream.core.slots import Slots
 from profilestream.core.words import NEVER
@@ -32,44 +37,37 @@ CLOCK: Final = 1
 """The bit of a profile's `changed` for what time alone has changed; each event type has a bit of its own above."""
 
 
-class Crossing(NamedTuple):
-    """One customer's entering (`crossing` odd) or leaving of a segment; `at` is the clock in ms, `event` the cause."""
-
-    segment: str
-    crossing: int
-    at: int
-    values: dict[str, Any]
-    event: Any
-
-
 class Handler(NamedTuple):
     """What the engine does with an event of one type."""
 
     name: str
     bit: int
     fold: Fold
-    probe: Callable[[list[Any], list[Any], list[int], int, set[int]], None]
+    probe: Probe
     salt: bytes
-
-
-@dataclass(slots=True)
-class _Judge:
-    """One segment's compiled conditions and the values that its changes carry."""
-
-    name: str
-    enter: x.Node
-    leave: x.Node | None
-    named: tuple[str, ...]
-    holds: Read | None = None
-    values: Read | None = None
 
 
 def _hash_of(event: Any, handler: Handler) -> bytes:
     return blake2b(handler.salt + event.event_id.encode(), digest_size=8).digest()
 
 
+def _with_named(definitions: Definitions, names: Iterable[str]) -> tuple[Segment, ...]:
+    """The segments of these names and those that they name, in the file's order."""
+    found, waiting = set[str](), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += definitions.by_segment[name].named_segments
+    return tuple(s for s in definitions.segments if s.name in found)
+
+
 class Engine:
-    """Definitions compiled. `ids_max` and `ids_ms_max` bound the remembered event ids, `keys_max` the keys of a map."""
+    """Definitions compiled. `ids_max` and `ids_ms_max` bound the remembered event ids, `keys_max` the keys of a map.
+
+    With `watched` only these segments, and those that they name, are looked at: for questions about some of very many.
+    Traits and states are the same.
+    """
 
     def __init__(
         self,
@@ -78,6 +76,7 @@ class Engine:
         ids_max: int = IDS_MAX,
         ids_ms_max: int = IDS_MS_MAX,
         keys_max: int = KEYS_MAX,
+        watched: Collection[str] | None = None,
     ) -> None:
         self.definitions = definitions
         self._ids_bytes_max = ids_max * _ID_BYTES
@@ -86,19 +85,21 @@ class Engine:
         nodes = [t.node for t in definitions.traits]
         for segment in definitions.segments:
             nodes += [segment.enter] if segment.exit is None else [segment.enter, segment.exit]
-        self.slots = Slots((a for node in nodes for a in x.aggregates(node)), keys_max)
-        self.index = Index(((s.enter, s.exit) for s in definitions.segments), self.slots, self._local)
-        self._judges = [_Judge(s.name, s.enter, s.exit, s.named_traits) for s in definitions.segments]
-        self._numbers = {s.name: n for n, s in enumerate(definitions.segments)}
+        self.slots = Slots((a for node in nodes for a in x.aggregates(node)), keys_max, definitions.timezone)
+        seen = definitions if watched is None else replace(definitions, segments=_with_named(definitions, watched))
+        self.index = Index(((s.enter, s.exit) for s in seen.segments), self.slots, self._local)
+        self._memberships = Memberships(seen, self.slots, self._local, self.index)
         self.handlers: Mapping[str, Handler] = {
             name: self._handler(name, CLOCK << (n + 1)) for n, name in enumerate(definitions.types)
         }
-        windowed = {s.index for s in self.slots.all if s.window is not None}
-        self._probe_clock = self.index.probe(lambda g: g.kind == "time" or self._reads(g.node, windowed))
-        self._probe_all = self.index.probe(lambda g: True)
+        self._moving = {s.index for s in self.slots.all if s.moves}
+        self._probe_clock = self.index.probe(lambda types, clock: clock)
+        self._probe_all = self.index.probe(lambda types, clock: True)
         self._read_all: Read | None = None
-        self._bits = self._trait_bits(windowed)
-        self._bounded = {s.index for s in self.slots.all if isinstance(s.aggregate, Top | ByKey)}
+        self._bits = self._trait_bits()
+        self._bounded = {
+            s.index: s.aggregate.missed for s in self.slots.all if type(s.aggregate).missed is not Aggregate.missed
+        }
         self._new_positions, self._new_suspects = self._beginning()
 
     # Profiles
@@ -115,8 +116,9 @@ class Engine:
         """Completes a profile of which the stored part is there: places it in the index at its own clock."""
         profile.positions = self.index.nowhere()
         profile.flips = [NEVER] * self.index.flips
-        self._probe_all(profile.slots, profile.positions, profile.flips, profile.as_of, set())
-        profile.window_due = self.slots.next_due(profile)
+        self._probe_all(profile.slots, profile.positions, profile.flips, profile.as_of, None, True)
+        self._memberships.place(profile)
+        profile.window_due = self.slots.next_due(profile, profile.as_of)
         self._set_due(profile)
         profile.changed = -1
         return profile
@@ -151,10 +153,13 @@ class Engine:
         profile.as_of = clock
         profile.changed |= handler.bit
         # The first event places the profile: what depends on time alone has had no instant set yet.
-        probe = handler.probe if profile.revision > 1 else self._probe_all
-        probe(slots, profile.positions, profile.flips, clock, suspects)
+        first = profile.revision == 1
+        probe = self._probe_all if first else handler.probe
+        probe(slots, profile.positions, profile.flips, clock, suspects, first)
+        if self.index.touched:
+            self.index.forget()
         if suspects:
-            self._settle(profile, suspects, clock, crossings, cause)
+            self._memberships.settle(profile, suspects, clock, crossings, cause)
         self._set_due(profile)
         return True
 
@@ -169,11 +174,13 @@ class Engine:
             if profile.window_due <= now:
                 self.slots.advance(profile, now)
             suspects: set[int] = set()
-            self._probe_clock(profile.slots, profile.positions, profile.flips, now, suspects)
+            self._probe_clock(profile.slots, profile.positions, profile.flips, now, suspects, True)
+            if profile.held_due <= now:
+                suspects.update(self._memberships.over(profile, now))
             profile.as_of = now
             profile.changed |= CLOCK
             if suspects:
-                self._settle(profile, suspects, now, crossings, None)
+                self._memberships.settle(profile, suspects, now, crossings, None)
             self._set_due(profile)
 
     def reconcile(self, profile: Profile, announced: Mapping[str, int], clock: int) -> list[Crossing] | None:
@@ -183,40 +190,21 @@ class Engine:
         announced takes that number; any other is a crossing that subscribers have yet to hear of, numbered one more,
         now: for them times must not go back, whenever it came about in this history.
         """
-        members, crossings, renumbered = profile.members, [], False
-        for name in sorted(announced.keys() & self._numbers.keys(), key=self._numbers.__getitem__):
-            told = announced[name]
-            number, since = members.get(name, (0, clock))
-            if number % 2 == told % 2:
-                if number != told:
-                    renumbered = True
-                    members[name] = [told, since]
-                continue
-            members[name] = [told + 1, clock]
-            judge = self._judges[self._numbers[name]]
-            crossings.append(Crossing(name, told + 1, clock, self._values(judge, profile.slots, clock), None))
-        if not crossings and not renumbered:
-            return None
-        profile.members = {name: members[name] for name in sorted(members) if members[name][0]}
+        crossings = self._memberships.reconcile(profile, announced, clock)
+        if crossings is not None:
+            self._set_due(profile)
         return crossings
 
-    def _settle(self, profile: Profile, suspects: set[int], now: int, crossings: list[Crossing], cause: Any) -> None:
-        """Evaluates the segments that may have changed, in the file's order."""
-        slots, members = profile.slots, profile.members
-        for number in sorted(suspects):
-            judge = self._judges[number]
-            enter, leave = (judge.holds or self._judge(judge))(slots, now)
-            membership = members.get(judge.name)
-            inside = membership is not None and membership[0] % 2 == 1
-            if inside == (enter and not leave if not inside else not leave):
-                continue
-            count = membership[0] + 1 if membership is not None else 1
-            members[judge.name] = [count, now]
-            if count == 1 and len(members) > 1:
-                profile.members = members = dict(sorted(members.items()))
-            crossings.append(Crossing(judge.name, count, now, self._values(judge, slots, now), cause))
-
     # What is read off a profile
+
+    def foresight(self, encode: Callable[[Any], bytes]) -> Foresight:
+        """What looks ahead in profiles that are written with the same `encode` (as `difference`)."""
+        conditions = [node for s in self.definitions.segments for node in (s.enter, s.exit) if node is not None]
+        fed = {self.slots.by_node[a].index for node in conditions for a in x.aggregates(node)}
+        differs = partial(compile_differs, slots=self.slots, local=self._local, encode=encode)
+        return Foresight(
+            self.slots, self.index, self._memberships, self.definitions.traits, fed, self._probe_clock, differs
+        )
 
     def changed_traits(self, changed: int) -> list[Trait]:
         """The traits that may differ after such changes (a profile's `changed`); all of them for -1."""
@@ -233,39 +221,67 @@ class Engine:
         if self._read_all is None:
             nodes = [t.node for t in self.definitions.traits]
             self._read_all = compile_read(nodes, self.slots, self._local, shown=True)
-        shown = self._read_all(profile.slots, profile.as_of)
+        shown = self._read_all(profile.slots, profile.as_of, profile.members)
         return {t.name: v for t, v in zip(self.definitions.traits, shown, strict=True) if v is not None}
 
     def read(self, nodes: tuple[x.Node, ...], profile: Profile, now: int, shown: bool = False) -> tuple[Any, ...]:
         """The values of expressions at a clock."""
-        return compile_read(nodes, self.slots, self._local, shown)(profile.slots, now)
+        return self.reader(nodes, shown)(profile, now)
+
+    def reader(self, nodes: tuple[x.Node, ...], shown: bool = False) -> Callable[[Profile, int], tuple[Any, ...]]:
+        """A function that reads the values of expressions off a profile at a clock, many times."""
+        read = compile_read(nodes, self.slots, self._local, shown)
+        return lambda profile, now: read(profile.slots, now, profile.members)
+
+    def ahead(self, profile: Profile, nodes: Iterable[x.Node]) -> Profile:
+        """A copy of the profile to carry forward, on which time moves only what these expressions read.
+
+        All else that is read off it is worth nothing.
+        """
+        copied = copy.deepcopy(profile)
+        self.slots.hold(copied, {a for node in nodes for a in x.aggregates(node)})
+        self._set_due(copied)
+        return copied
+
+    def conditions(self, names: Iterable[str]) -> Iterator[x.Node]:
+        """What decides who is in these segments, those that they name included."""
+        for segment in _with_named(self.definitions, names):
+            yield segment.enter
+            if segment.exit is not None:
+                yield segment.exit
+
+    def moves(self, node: x.Node) -> bool:
+        """Whether time alone may change the value of an expression."""
+        return (
+            x.uses_clock(node)
+            or any(x.segments(node))
+            or any(self.slots.by_node[a].index in self._moving for a in x.aggregates(node))
+        )
 
     def evaluate(self, profile: Profile, now: int) -> list[str]:
-        """The segments that the profile belongs in at a clock, by looking at every one of them."""
-        found = []
-        for judge in self._judges:
-            enter, leave = (judge.holds or self._judge(judge))(profile.slots, now)
-            inside = profile.members.get(judge.name, [0])[0] % 2 == 1
-            if (inside and not leave) or (not inside and enter and not leave):
-                found.append(judge.name)
-        return found
+        """The segments that the profile belongs in at a clock, by looking at every one of them.
+
+        What `held` says is taken as true: since when a condition holds cannot be seen from the present alone.
+        """
+        return self._memberships.evaluate(profile, now)
 
     def missed(self, profile: Profile) -> dict[str, int]:
         """For each trait whose bounded map was full: how many values did not fit."""
         slots = profile.slots
-        if not any(slots[place][1] for place in self._bounded):
+        counts = {place: count for place, missed in self._bounded.items() if (count := missed(slots[place]))}
+        if not counts:
             return {}
         found = {}
         for trait in self.definitions.traits:
-            places = {self.slots.by_node[a].index for a in x.aggregates(trait.node)} & self._bounded
-            if count := sum(slots[place][1] for place in places):
+            places = {self.slots.by_node[a].index for a in x.aggregates(trait.node)}
+            if count := sum(counts.get(place, 0) for place in places):
                 found[trait.name] = count
         return found
 
     # Inside
 
     def _set_due(self, profile: Profile) -> None:
-        due = profile.window_due
+        due = min(profile.window_due, profile.held_due)
         for flip in profile.flips:
             if flip < due:
                 due = flip
@@ -306,22 +322,17 @@ class Engine:
         return False
 
     def _handler(self, name: str, bit: int) -> Handler:
-        fed = {s.index for s in self.slots.all if name in s.node.stream.types}
-        probe = self.index.probe(lambda g: self._reads(g.node, fed))
-        return Handler(
-            name, bit, compile_fold(self.definitions.types[name], self.slots, self._local), probe, name.encode() + b"\0"
-        )
+        fold = compile_fold(self.definitions.types[name], self.slots, self._local, self.index.touched)
+        probe = self.index.probe(lambda types, clock: name in types)
+        return Handler(name, bit, fold, probe, name.encode() + b"\0")
 
-    def _reads(self, node: x.Node, slots: set[int]) -> bool:
-        return any(self.slots.by_node[a].index in slots for a in x.aggregates(node))
-
-    def _trait_bits(self, windowed: set[int]) -> dict[str, int]:
+    def _trait_bits(self) -> dict[str, int]:
         bits = {}
         for trait in self.definitions.traits:
             read = {self.slots.by_node[a] for a in x.aggregates(trait.node)}
-            bits[trait.name] = CLOCK if any(s.index in windowed for s in read) else 0
+            bits[trait.name] = CLOCK if any(s.moves for s in read) else 0
             for slot in read:
-                for type_name in slot.node.stream.types:
+                for type_name in slot.node.types:
                     bits[trait.name] |= self.handlers[type_name].bit
         return bits
 
@@ -329,23 +340,5 @@ class Engine:
         """Where a profile with no event stands in the index, and the segments that hold for it even so."""
         profile = self.slots.new_profile("")
         positions = self.index.nowhere()
-        self._probe_all(profile.slots, positions, [NEVER] * self.index.flips, 0, set())
-        profile.positions = positions
-        suspects = {self._numbers[name] for name in self.evaluate(profile, 0)}
-        return positions, suspects
-
-    def _judge(self, judge: _Judge) -> Read:
-        """Compiles a segment when it is first looked at."""
-        leave = judge.leave if judge.leave is not None else x.Not(judge.enter)
-        read = compile_read((judge.enter, leave), self.slots, self._local)
-        if judge.leave is None:
-            judge.holds = lambda slots, now: ((e := read(slots, now)[0] is True), not e)
-        else:
-            judge.holds = lambda slots, now: tuple(v is True for v in read(slots, now))
-        return judge.holds
-
-    def _values(self, judge: _Judge, slots: list[Any], now: int) -> dict[str, Any]:
-        if judge.values is None:
-            nodes = (self.definitions.by_trait[n].node for n in judge.named)
-            judge.values = compile_read(nodes, self.slots, self._local, shown=True)
-        return {n: v for n, v in zip(judge.named, judge.values(slots, now), strict=True) if v is not None}
+        self._probe_all(profile.slots, positions, [NEVER] * self.index.flips, 0, None, True)
+        return positions, self._memberships.of_nobody(positions)

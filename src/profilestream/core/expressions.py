@@ -8,7 +8,7 @@ everywhere; logic has three values.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal as OneOf
 
@@ -62,8 +62,20 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Where the same value is looked for, and for how long after it was seen (`unmatched`)."""
+
+    stream: Stream
+    value: Node
+    within_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregate:
-    """An aggregate over a stream; `value`, `by` are row expressions, `over_ms` and `ago_ms` the window."""
+    """An aggregate over a stream; `value`, `by` are row expressions, `over_ms` and `ago_ms` the window.
+
+    One with an `answer` looks at a second stream too.
+    """
 
     function: str
     stream: Stream
@@ -77,6 +89,12 @@ class Aggregate:
     nullable: bool = True
     of: Kind = "json"
     """The kind of one value; with `by`, of each value in the object."""
+    answer: Answer | None = None
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The event types that it looks at."""
+        return self.stream.types if self.answer is None else self.stream.types + self.answer.stream.types
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +187,14 @@ class Elapsed:
 
 
 @dataclass(frozen=True, slots=True)
+class InSegment:
+    """Whether the customer is in another segment, once this instant's crossings of that one have happened."""
+
+    name: str
+    kind: Kind = "boolean"
+
+
+@dataclass(frozen=True, slots=True)
 class Sign:
     """-1, 0 or 1 as `left` is less than, equal to or greater than `right`; the index sees `left op right` so."""
 
@@ -192,6 +218,7 @@ Node = (
     | Since
     | Instant
     | Elapsed
+    | InSegment
     | Sign
 )
 
@@ -217,6 +244,31 @@ def children(node: Node) -> tuple[Node, ...]:
             return ()
 
 
+def substituted(node: Node, old: Node, new: Node) -> Node:
+    """The node with another one in the place of each `old` below it."""
+    if node == old:
+        return new
+    match node:
+        case Arithmetic() | Compare() | Sign():
+            left, right = substituted(node.left, old, new), substituted(node.right, old, new)
+            return replace(node, left=left, right=right)
+        case Contains():
+            item, container = substituted(node.item, old, new), substituted(node.container, old, new)
+            return replace(node, item=item, container=container)
+        case Logic():
+            return replace(node, items=tuple(substituted(item, old, new) for item in node.items))
+        case Not():
+            return replace(node, item=substituted(node.item, old, new))
+        case Call():
+            return replace(node, args=tuple(substituted(arg, old, new) for arg in node.args))
+        case Since() | Elapsed():
+            return replace(node, time=substituted(node.time, old, new))
+        case Instant():
+            return replace(node, terms=tuple((factor, substituted(term, old, new)) for factor, term in node.terms))
+        case _:
+            return node
+
+
 def walk(node: Node) -> Iterator[Node]:
     """The node and all below it, parents first."""
     stack = [node]
@@ -240,6 +292,11 @@ def size(node: Node) -> tuple[int, int]:
 def uses_clock(node: Node) -> bool:
     """Whether time alone can change the value without a window's help."""
     return any(isinstance(n, Since | Elapsed) for n in walk(node))
+
+
+def segments(node: Node) -> Iterator[str]:
+    """The segments that the node names by `in_segment`."""
+    return (n.name for n in walk(node) if isinstance(n, InSegment))
 
 
 def is_integral(node: Node) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from profilestream.core import expressions as x
 from profilestream.core.expressions import Kind, Node
-from profilestream.core.problems import fail, short
+from profilestream.core.problems import fail, short, suggestion
 from profilestream.core.vocabulary import A, comparable
 
 if TYPE_CHECKING:
@@ -88,6 +88,25 @@ def _score(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     return x.Call("score", args, "number", True)
 
 
+def _in_segment(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    if parser.in_row:
+        fail(tree, IN_SEGMENT_STANDS)
+    (name,) = args
+    if not isinstance(name, x.Literal) or not isinstance(name.value, str):
+        fail(tree.args[0], "in_segment() takes a segment's name in quotes: in_segment('vip')")
+    if name.value not in parser.segment_names:
+        known = parser.segment_names
+        if len(known) > _COMPARED_MAX:
+            known = [n for n in known if n[:2] == name.value[:2]][:_COMPARED_MAX]
+        fail(tree.args[0], f"unknown segment `{name.value}`{suggestion(name.value, known)}")
+    return x.InSegment(name.value)
+
+
+_COMPARED_MAX: Final = 1_000
+"""Of more names than so many only those that begin alike are compared with an unknown one."""
+
+IN_SEGMENT_STANDS: Final = "`in_segment` stands only in conditions (enter and exit), joined by and, or, not"
+
 FUNCTIONS: Final[Mapping[str, Build]] = {
     "since": _since(days=False),
     "days_since": _since(days=True),
@@ -100,4 +119,5 @@ FUNCTIONS: Final[Mapping[str, Build]] = {
     "len": _len,
     "lower": _lower,
     "score": _score,
+    "in_segment": _in_segment,
 }

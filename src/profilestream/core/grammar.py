@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, TypeVar
 
 from profilestream.core import expressions as x
@@ -16,7 +16,7 @@ from profilestream.core import words
 from profilestream.core.aggregates import AGGREGATES
 from profilestream.core.events import COMMON, FACTS, EventType, Field
 from profilestream.core.expressions import DAY_MS, Kind, Node
-from profilestream.core.functions import FUNCTIONS
+from profilestream.core.functions import FUNCTIONS, IN_SEGMENT_STANDS
 from profilestream.core.problems import ExpressionError, TooLarge, fail, short, suggestion
 from profilestream.core.syntax import read_text
 from profilestream.core.vocabulary import (
@@ -49,12 +49,14 @@ class Grammar:
         streams: Mapping[str, x.Stream] | None = None,
         trait_names: tuple[str, ...] = (),
         trait_of: Callable[[str], Node] | None = None,
+        segment_names: Collection[str] = (),
     ) -> None:
         self.types = types
         self.facts = dict(facts or {})
         self.streams = dict(streams or {})
         self.trait_names = trait_names
         self.trait_of = trait_of
+        self.segment_names = segment_names
         self._row: x.Stream | None = None
         self._depth = 0
         self._nodes = 0
@@ -93,6 +95,8 @@ class Grammar:
         node = self._node(tree)
         if x.uses_clock(node):
             fail(tree, "`since` and `days_since` stand only in conditions (enter and exit), where time may pass")
+        if any(x.segments(node)):
+            fail(tree, IN_SEGMENT_STANDS)
         if isinstance(node, x.Literal):
             fail(tree, "a trait is computed from events; this is a constant")
         return node
@@ -302,6 +306,7 @@ class Grammar:
     def _comparison(self, tree: ast.Compare) -> Node:
         sides = [tree.left, *tree.comparators]
         nodes = self._nodes_of(sides)
+        self._no_segments(sides, nodes)
         parts: list[Node] = []
         for i, op in enumerate(tree.ops):
             parts.append(self._compare(tree, op, sides[i], nodes[i], sides[i + 1], nodes[i + 1]))
@@ -329,6 +334,11 @@ class Grammar:
         if left.kind not in NUMERIC or right.kind not in NUMERIC:
             self._no_clock(tree, left, right)
         return x.Compare(word, left, right)
+
+    def _no_segments(self, trees: Iterable[ast.expr], nodes: Iterable[Node]) -> None:
+        for tree, node in zip(trees, nodes, strict=True):
+            if any(x.segments(node)):
+                fail(tree, IN_SEGMENT_STANDS)
 
     def _no_clock(self, tree: ast.expr, *nodes: Node) -> None:
         if any(x.uses_clock(n) for n in nodes):
@@ -384,6 +394,7 @@ class Grammar:
         if not least <= len(tree.args) <= most:
             fail(tree, f"{name}() is written {usage}")
         nodes = tuple(self._nodes_of(tree.args))
+        self._no_segments(tree.args, nodes)
         if name not in ("since", "days_since"):
             for argument, node in zip(tree.args, nodes, strict=True):
                 if x.uses_clock(node):

@@ -55,11 +55,24 @@ class Top(Aggregate):
     def canonical(self, state: list[Any]) -> list[Any]:
         return [dict(sorted(state[0].items())), state[1]]
 
+    def missed(self, state: list[Any]) -> int:
+        missed: int = state[1]
+        return missed
+
     def value(self, state: list[Any]) -> list[Any]:
-        if not state[0]:
-            return []
-        best = heapq.nsmallest(self.size, state[0].items(), key=lambda entry: (-entry[1], entry[0]))
-        return [_decode(key) for key, _ in best]
+        counts = state[0]
+        least = sorted(counts.values())[-self.size] if len(counts) > self.size else 0
+        best = sorted([e for e in counts.items() if e[1] > least], key=lambda entry: (-entry[1], entry[0]))
+        keys = [key for key, _ in best]
+        if len(keys) < self.size and least:
+            # Many have the count that is just enough: by their texts, without a look at the rest.
+            keys += heapq.nsmallest(self.size - len(keys), [key for key, count in counts.items() if count == least])
+        return [_decode(key) for key in keys]
+
+
+def key_text(key: Any) -> str:
+    """A value as a key of a `by=` object."""
+    return key if type(key) is str else json_text(key)
 
 
 class ByKey(Aggregate):
@@ -81,7 +94,7 @@ class ByKey(Aggregate):
     def add(self, state: list[Any], item: tuple[Any, Any]) -> list[Any]:
         key, value = item
         if type(key) is not str:
-            key = json_text(key)
+            key = key_text(key)
         states = state[0]
         if key in states:
             states[key] = self.inner.add(states[key], value)
@@ -105,6 +118,12 @@ class ByKey(Aggregate):
     def canonical(self, state: list[Any]) -> list[Any]:
         return [{key: self.inner.canonical(state[0][key]) for key in sorted(state[0])}, state[1]]
 
+    def missed(self, state: list[Any]) -> int:
+        missed: int = state[1]
+        return missed
+
     def value(self, state: list[Any]) -> dict[str, Any]:
-        inner = self.inner
-        return {key: inner.value(state[0][key]) for key in sorted(state[0])}
+        inner, states = self.inner, state[0]
+        if inner.is_plain:
+            return {key: states[key] for key in sorted(states)}
+        return {key: inner.value(states[key]) for key in sorted(states)}

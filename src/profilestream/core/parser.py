@@ -101,6 +101,10 @@ class Parser(Grammar):
             return stream, self._node(_Rows(found).visit(tree))
 
     def aggregate(self, tree: ast.Call, name: str) -> Node:
+        if name == "streak":
+            return self._streak(tree)
+        if name == "unmatched":
+            return self._unmatched(tree)
         rows_only = name in ("count", "mean_gap")
         least = 2 if name == "top" else 1
         if len(tree.args) != least or any(isinstance(a, ast.Starred) for a in tree.args):
@@ -127,6 +131,59 @@ class Parser(Grammar):
             return x.Aggregate(name, stream, value, "object", False, over, ago, by, size, False, kind)
         return x.Aggregate(name, stream, value, kind, integral, over, ago, None, size, nullable, kind)
 
+    def _streak(self, tree: ast.Call) -> Node:
+        if len(tree.args) != 1 or isinstance(tree.args[0], ast.Starred):
+            fail(tree, "streak() is written streak(date(stream.occurred_at))")
+        if tree.keywords:
+            fail(
+                tree.keywords[0].value,
+                f"streak() has no {tree.keywords[0].arg}=: it counts the days in a row up to the clock, however many",
+            )
+        argument = tree.args[0]
+        if self.is_stream(argument):
+            fail(argument, f"streak() counts days: streak(date({short(argument)}.occurred_at))")
+        if isinstance(argument, ast.Attribute) and self.is_stream(argument.value):
+            fail(argument, f"streak() counts days: streak(date({short(argument)}))")
+        stream, value = self._value(argument, "streak")
+        if not isinstance(value, x.Call) or value.name != "date" or not isinstance(value.args[0], x.Field | x.Fact):
+            fail(argument, "streak() counts the days of a stream's time: streak(date(stream.occurred_at))")
+        kind, integral = aggregate_kind("streak", value)
+        return x.Aggregate("streak", stream, value, kind, integral, nullable=False, of=kind)
+
+    def _unmatched(self, tree: ast.Call) -> Node:
+        clauses = {k.arg: k.value for k in tree.keywords}
+        usage = "unmatched(view.sku, item.sku, within='2d', over='30d')"
+        if len(tree.args) != 2 or any(isinstance(a, ast.Starred) for a in tree.args):
+            fail(tree, f"unmatched() is written {usage}: what was seen, and what would answer it")
+        for keyword in tree.keywords:
+            if keyword.arg not in ("within", "over"):
+                fail(keyword.value, f"unmatched() has no {keyword.arg}=; it has within= and over=")
+        for clause, meaning in (("within", "how soon the same value must follow"), ("over", "how far back it looks")):
+            if clause not in clauses:
+                fail(tree, f"unmatched() needs {clause}=, {meaning}: {usage}")
+        (stream, value), (other, answer) = (self._value(a, "unmatched") for a in tree.args)
+        for argument, node in zip(tree.args, (value, answer), strict=True):
+            if isinstance(node, x.Literal):
+                fail(argument, "unmatched() takes a stream's value, such as view.sku")
+        if value.kind != answer.kind and "json" not in (value.kind, answer.kind):
+            fail(
+                tree,
+                "unmatched() looks for the same value, but "
+                f"`{short(tree.args[0])}` is {A[value.kind]} and `{short(tree.args[1])}` {A[answer.kind]}",
+            )
+        within, over = self._span(clauses["within"], "within"), self._span(clauses["over"], "over")
+        if within + tile_ms(over) > over:
+            fail(
+                clauses["within"],
+                f"within= is at most over= less a tile of it ({span_text(tile_ms(over))}): "
+                "what leaves the window sooner never shows",
+            )
+        kind, integral = aggregate_kind("unmatched", value)
+        return x.Aggregate(
+            "unmatched", stream, value, kind, integral, over, nullable=False, of=value.kind,
+            answer=x.Answer(other, answer, within),
+        )  # fmt: skip
+
     def _size(self, tree: ast.expr) -> int:
         node = self._node(tree)
         if not isinstance(node, x.Literal) or type(node.value) is not int or not 1 <= node.value <= TOP_SIZE_MAX:
@@ -137,6 +194,8 @@ class Parser(Grammar):
         clauses = {k.arg: k.value for k in tree.keywords}
         for keyword in tree.keywords:
             if keyword.arg not in ("over", "ago", "by"):
+                if keyword.arg == "within":
+                    fail(keyword.value, f"{name}() has no within=; only unmatched() has")
                 fail(keyword.value, f"`{keyword.arg}=` is unknown; an aggregate has over=, ago= and by=")
         over = self._span(clauses["over"], "over") if "over" in clauses else None
         ago = self._span(clauses["ago"], "ago") if "ago" in clauses else 0

@@ -14,10 +14,11 @@ class Profile:
     """One customer's state.
 
     `slots` holds the aggregates' states in the program's order, `tiles` a dict from tile to state for each
-    windowed slot, `pending` the states that an `ago` window does not see yet, by time. `ids` are remembered
-    event ids, 16 bytes each: hash, arrival. What follows `due` is derived and never stored: `positions` and
-    `flips` place the segment index's groups; `changed` says which traits may differ from what was written,
-    `known` has the hashes in `ids`.
+    windowed slot, `pending` the states that an `ago` window does not see yet, by time. `held` says since when (ms) the
+    condition of a segment's next crossing holds, where its pacing lets the crossing wait. `ids` are remembered
+    event ids, 16 bytes each: hash, arrival. What follows `due` is derived and never stored: `held_due` is when the
+    first of `held` crosses; `positions` and `flips` place the segment index's groups; `changed` says which traits may
+    differ from what was written, `known` has the hashes in `ids`.
     """
 
     __slots__ = (
@@ -27,6 +28,8 @@ class Profile:
         "due",
         "event_time",
         "flips",
+        "held",
+        "held_due",
         "ids",
         "known",
         "members",
@@ -39,6 +42,7 @@ class Profile:
         "written",
         "written_due",
         "written_missed",
+        "written_urgent",
     )  # fmt: skip
 
     def __init__(
@@ -52,13 +56,16 @@ class Profile:
         self.tiles = tiles
         self.pending = pending
         self.members: dict[str, Membership] = {}
+        self.held: dict[str, int] = {}
         self.ids = b""
         self.known: set[bytes] | None = None
         self.due = NEVER
         self.window_due = NEVER
+        self.held_due = NEVER
         self.positions: list[Any] = []
         self.flips: list[int] = []
         self.changed = 0
         self.written: list[Any] | None = None
         self.written_due: int | None = None
+        self.written_urgent: int | None = None
         self.written_missed = False

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from profilestream.core import aggregates as agg
 from profilestream.core import expressions as x
+from profilestream.core.days import Days
 from profilestream.core.profile import Profile
 from profilestream.core.vocabulary import tile_ms
 from profilestream.core.words import NEVER
@@ -39,12 +40,21 @@ class Slot:
     aggregate: agg.Aggregate
     window: Window | None
 
+    @property
+    def moves(self) -> bool:
+        """Whether time alone may change the value."""
+        return self.window is not None or isinstance(self.aggregate, agg.Clocked)
+
 
 class Slots:
-    """All slots of a set of definitions, in a fixed order; `layout` names the order and meaning of the states."""
+    """All slots of a set of definitions, in a fixed order; `layout` names the order and meaning of the states.
 
-    def __init__(self, nodes: Iterable[x.Aggregate], keys_max: int = agg.KEYS_MAX) -> None:
+    `clocked` are places and aggregates of those whose values time alone changes without a window's tiles.
+    """
+
+    def __init__(self, nodes: Iterable[x.Aggregate], keys_max: int = agg.KEYS_MAX, timezone: str = "UTC") -> None:
         self.all: list[Slot] = []
+        self._days = Days(timezone)
         self.windows: list[Window] = []
         self.by_node: dict[x.Aggregate, Slot] = {}
         self._pending = 0
@@ -56,12 +66,14 @@ class Slots:
             for s in self.all
             if type(s.aggregate).canonical is not agg.Aggregate.canonical
         ]
+        self.clocked = [(s.index, s.aggregate) for s in self.all if isinstance(s.aggregate, agg.Clocked)]
+        self._plans = [(w, w.slot, w.tiles, w.tile_ms, w.span_ms + w.ago_ms, w.ago_ms, w.pending) for w in self.windows]
         self.layout = hashlib.sha256(repr([s.node for s in self.all]).encode()).hexdigest()[:8]
 
     def _add(self, node: x.Aggregate, keys_max: int) -> None:
-        aggregate = _algebra(node, keys_max)
+        aggregate = _algebra(node, keys_max, self._days)
         window = None
-        if node.over_ms is not None:
+        if node.over_ms is not None and not isinstance(aggregate, agg.Clocked):
             window = Window(
                 len(self.all),
                 len(self.windows),
@@ -112,16 +124,53 @@ class Slots:
             tiles = profile.tiles[w.tiles]
             seen = now - w.ago_ms
             if w.ago_ms:
-                _admit(profile, w, tiles, seen)
+                profile.slots[w.slot] = _admit(w, profile.pending[w.pending], tiles, profile.slots[w.slot], seen)
             last_dead = (seen - w.span_ms) // w.tile_ms
             if tiles and next(iter(tiles)) <= last_dead:
+                profile.slots[w.slot] = _living(w, tiles, profile.slots[w.slot], last_dead)
                 while tiles and (oldest := next(iter(tiles))) <= last_dead:
                     del tiles[oldest]
-                profile.slots[w.slot] = w.aggregate.merge_all(tiles.values())
-        profile.window_due = self.next_due(profile)
+        for place, clocked in self.clocked:
+            profile.slots[place] = clocked.expire(profile.slots[place], now)
+        profile.window_due = self.next_due(profile, now)
 
-    def next_due(self, profile: Profile) -> int:
-        """The next instant at which a window of the profile changes with no event."""
+    def preview(self, profile: Profile, now: int) -> dict[int, Any]:
+        """The states of the slots that will have changed by `now` with no event: what `advance` would make of them."""
+        moved: dict[int, Any] = {}
+        for w, slot, place, length, lasts, ago, waiting in self._plans:
+            tiles = profile.tiles[place]
+            if ago and (pending := profile.pending[waiting]) and next(iter(pending)) + ago <= now:
+                pending, tiles = pending.copy(), tiles.copy()
+                moved[slot] = _admit(w, pending, tiles, profile.slots[slot], now - ago)
+            if tiles and next(iter(tiles)) * length + lasts <= now:
+                moved[slot] = _living(w, tiles, moved.get(slot, profile.slots[slot]), (now - lasts) // length)
+        for place, clocked in self.clocked:
+            # The state is what it was; its value at another clock may be another.
+            if clocked.due(profile.slots[place], profile.as_of) <= now:
+                moved[place] = profile.slots[place]
+        return moved
+
+    def due_after(self, profile: Profile, now: int) -> int:
+        """The next instant after `now` at which a window or a clocked value of the profile changes with no event."""
+        due = NEVER
+        for _, _, place, length, lasts, ago, waiting in self._plans:
+            for tile in profile.tiles[place]:
+                if (at := tile * length + lasts) > now:
+                    due = min(due, at)
+                    break
+            if ago:
+                for came in profile.pending[waiting]:
+                    if (at := came + ago) > now:
+                        due = min(due, at)
+                        break
+                    if (at := came // length * length + lasts) > now:
+                        due = min(due, at)  # it will have come by now, and leaves with its tile
+        for place, clocked in self.clocked:
+            due = min(due, clocked.due(profile.slots[place], now))
+        return due
+
+    def next_due(self, profile: Profile, now: int) -> int:
+        """The next instant after `now` at which a window or a clocked value of the profile changes with no event."""
         due = NEVER
         for w in self.windows:
             tiles = profile.tiles[w.tiles]
@@ -129,17 +178,66 @@ class Slots:
                 due = min(due, next(iter(tiles)) * w.tile_ms + w.span_ms + w.ago_ms)
             if w.ago_ms and profile.pending[w.pending]:
                 due = min(due, next(iter(profile.pending[w.pending])) + w.ago_ms)
+        for place, clocked in self.clocked:
+            due = min(due, clocked.due(profile.slots[place], now))
         return due
 
+    def hold(self, profile: Profile, aggregates: Collection[x.Aggregate]) -> None:
+        """Holds every window still but those of these aggregates: time passes over the others no more."""
+        for slot in self.all:
+            if (w := slot.window) is not None and slot.node not in aggregates:
+                profile.tiles[w.tiles] = {}
+                if w.ago_ms:
+                    profile.pending[w.pending] = {}
+        profile.window_due = self.next_due(profile, profile.as_of)
 
-def _admit(profile: Profile, w: Window, tiles: dict[int, Any], seen: int) -> None:
-    pending = profile.pending[w.pending]
+
+def _admit(w: Window, pending: dict[int, Any], tiles: dict[int, Any], state: Any, seen: int) -> Any:
+    """Moves what an `ago` window now sees from what is pending into its tiles; gives the slot's state with it."""
+    merge, zero = w.aggregate.merge, w.aggregate.zero
     while pending and (at := next(iter(pending))) <= seen:
-        state = pending.pop(at)
+        item = pending.pop(at)
         tile = at // w.tile_ms
         if tile * w.tile_ms > seen - w.span_ms:
-            _put(tiles, tile, w.aggregate.merge(tiles.get(tile, w.aggregate.zero()), state))
-            profile.slots[w.slot] = w.aggregate.merge(profile.slots[w.slot], state)
+            _put(tiles, tile, merge(tiles.get(tile, zero()), item))
+            state = merge(state, item)
+    return state
+
+
+def _living(w: Window, tiles: dict[int, Any], state: Any, last_dead: int) -> Any:
+    """A slot's state without the tiles up to `last_dead`: what they held is taken out of it where that can be done."""
+    unmerge = w.aggregate.unmerge
+    if unmerge is None:
+        return w.aggregate.merge_all(state for tile, state in tiles.items() if tile > last_dead)
+    for tile, gone in tiles.items():
+        if tile > last_dead:
+            break
+        state = unmerge(state, gone)
+    return state
+
+
+UNKNOWN: Final = -NEVER
+"""Stands for a profile's `window_due` until the end of a fold that put off the instant which was the next."""
+
+
+def clocked_adder(place: int, aggregate: agg.Clocked) -> Callable[[Profile, int, Any], None]:
+    """A function `(profile, clock, item)` that adds an item to a clocked slot.
+
+    Only what the item concerns is asked for its next instant: the whole only where that was the next of all.
+    """
+    put, due_of = aggregate.put, aggregate.due_of
+
+    def add_item(profile: Profile, clock: int, item: Any) -> None:
+        slots = profile.slots
+        before = due_of(slots[place], item, clock)
+        slots[place] = put(slots[place], item, clock)
+        after = due_of(slots[place], item, clock)
+        if after <= profile.window_due:
+            profile.window_due = after
+        elif before == profile.window_due:
+            profile.window_due = UNKNOWN
+
+    return add_item
 
 
 def window_adder(w: Window) -> Callable[[Profile, int, int, Any], None]:
@@ -179,7 +277,7 @@ def _put(table: dict[int, Any], key: int, state: Any) -> None:
         table.update(entries)
 
 
-def _algebra(node: x.Aggregate, keys_max: int) -> agg.Aggregate:
+def _algebra(node: x.Aggregate, keys_max: int, days: Days) -> agg.Aggregate:
     kind = agg.AGGREGATES[node.function]
     inner: agg.Aggregate
     if kind in (agg.Sum, agg.Mean):
@@ -187,6 +285,11 @@ def _algebra(node: x.Aggregate, keys_max: int) -> agg.Aggregate:
         inner = kind(x.is_integral(node.value))
     elif kind is agg.Top:
         inner = agg.Top(node.size, keys_max)
+    elif kind is agg.Streak:
+        inner = agg.Streak(days)
+    elif kind is agg.Unmatched:
+        assert node.answer is not None and node.over_ms is not None
+        inner = agg.Unmatched(node.answer.within_ms, node.over_ms, keys_max)
     else:
         inner = kind()
     return agg.ByKey(inner, keys_max) if node.by is not None else inner

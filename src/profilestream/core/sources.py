@@ -203,7 +203,7 @@ def _unit(declared: Field, unit: Any, label: str) -> str | None:
         return None
     if declared.kind != "time":
         raise ValueError(f"`{label}`: only a time has a `unit`")
-    if unit not in UNITS:
+    if not isinstance(unit, str) or unit not in UNITS:
         raise ValueError(f'`{label}`: `unit` is one of "s", "ms", "us" (since 1970)')
     return str(unit)
 

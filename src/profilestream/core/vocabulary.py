@@ -40,6 +40,7 @@ USAGE: Final[Mapping[str, tuple[str, int, int]]] = {
     "len": ("len(x)", 1, 1),
     "lower": ("lower(x)", 1, 1),
     "score": ("score(x, break, break, ...)", 2, 101),
+    "in_segment": ("in_segment('segment')", 1, 1),
 }
 """Each function: how it is written, and its least and greatest number of arguments."""
 
@@ -54,6 +55,11 @@ _TILES_MS: Final = tuple(m * MINUTE_MS for m in (10_080, 1_440, 360, 60, 15, 5, 
 def tile_ms(over_ms: int) -> int:
     """The tile of a window: the largest of 7d 1d 6h 1h 15m 5m 1m that is no longer than a 24th of it."""
     return next((t for t in _TILES_MS if t <= over_ms // 24), MINUTE_MS)
+
+
+def matching_tile_ms(within_ms: int, over_ms: int) -> int:
+    """The tile in which `unmatched` keeps times: the window's, or the largest that is no longer than the wait."""
+    return min(tile_ms(over_ms), next(t for t in _TILES_MS if t <= within_ms))
 
 
 def span_ms(text: str) -> int | None:
@@ -100,9 +106,9 @@ def arithmetic_hint(op: str, a: Kind, b: Kind) -> str:
 
 def aggregate_kind(name: str, value: Node | None) -> tuple[Kind, bool]:
     """The kind of an aggregate's value, and whether it is always an exact integer."""
-    if name in ("count", "distinct"):
+    if name in ("count", "distinct", "streak"):
         return "number", True
-    if name == "top":
+    if name in ("top", "unmatched"):
         return "list", False
     if name == "mean_gap":
         return "duration", False

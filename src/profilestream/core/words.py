@@ -139,6 +139,19 @@ def number(value: Any) -> int | float | None:
     return value if value.__class__ is int or value.__class__ is float else None
 
 
+def text(value: Any) -> str | None:
+    """A fact as a string; absent when it is none."""
+    return value if value.__class__ is str else None
+
+
+def token(value: Any) -> Any:
+    """What may be looked up instead of a JSON value: tokens are equal where the values are the `same`. All lists and
+    objects have one, which no constant of the language has."""
+    if value.__class__ is str or value.__class__ is int or value.__class__ is float or value is None:
+        return value
+    return ("boolean", value) if value is True or value is False else ()
+
+
 def length(value: Any) -> int | None:
     return len(value) if isinstance(value, str | list | dict) else None
 

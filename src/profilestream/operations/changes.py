@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import aclosing
 
 from profilestream.core.errors import NotFound, UsageError
+from profilestream.operations.explain import no_segment
 from profilestream.settings import Settings
+from profilestream.store.metadata import segment_tables
+from profilestream.stream import generations
 from profilestream.stream.changes import EVERY_CHANGE, ChangeFilter, ReceivedChange, place_of, received
 from profilestream.stream.reading import read_to_end
 from profilestream.stream.subscriber import ChangeSubscriber
@@ -25,6 +28,7 @@ async def read_changes(
 ) -> AsyncIterator[ReceivedChange]:
     """Every change from the topic's beginning: to its end as it is now, or, with `follow`, without end.
 
+    Of customers named in `only` nothing but their partitions is read.
     Changes of one customer come in order; between customers no order is promised. With `follow` a lost Kafka
     is waited for, with one line to `report`; otherwise it raises ServerUnavailable. A record that is no segment
     change is passed over and reported (with `follow` each partition's first), one that says it is and cannot be read
@@ -32,13 +36,13 @@ async def read_changes(
     """
     kafka, topic = _address(settings), settings.changes_topic
     if follow:
-        async with ChangeSubscriber(kafka, topic=topic, report=report) as changes:
+        async with ChangeSubscriber(kafka, topic=topic, customers=only.customers, report=report) as changes:
             async for change in changes:
                 if only.accepts(change):
                     yield change
         return
-    await _check_there(kafka, topic)
-    records = read_to_end(kafka, topic)
+    partitions = only.partitions(await _partitions(kafka, topic))
+    records = read_to_end(kafka, topic, dict.fromkeys(partitions, 0))
     async with aclosing(records):  # type: ignore[type-var]
         async for record in records:
             found = received(record)
@@ -72,13 +76,27 @@ async def newest_changes(
     return [change for _, change in sorted(newest, key=lambda entry: entry[0])]
 
 
+async def check_segments(settings: Settings, names: Collection[str]) -> None:
+    """Raises NotFound for a segment that no generation has, and names the one that may be meant. Asks only Kafka."""
+    known = await generations.read_all(_address(settings), settings.generations_topic, settings.namespace)
+    live = known.live
+    if live is None:
+        return
+    segments = {name: table for one in known.by_name.values() for name, table in segment_tables(one).items()}
+    for name in names:
+        if name not in segments:
+            raise no_segment(name, live, segments)
+
+
 def _address(settings: Settings) -> str:
     if not settings.kafka:
         raise UsageError("reading changes needs --kafka (or PROFILESTREAM_KAFKA)")
     return settings.kafka
 
 
-async def _check_there(kafka: str, topic: str) -> None:
+async def _partitions(kafka: str, topic: str) -> int:
     async with Admin(kafka) as admin:
-        if (await admin.describe([topic]))[topic] is None:
-            raise NotFound(f"Kafka at {kafka} has no topic {topic}; `profilestream init` makes it")
+        info = (await admin.describe([topic]))[topic]
+    if info is None:
+        raise NotFound(f"Kafka at {kafka} has no topic {topic}; `profilestream init` makes it")
+    return info.partitions

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from profilestream.core.amounts import amounts
 from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions, Segment, Trait, kind_of_trait
 from profilestream.core.errors import NotFound, StoreRefused, UsageError
 from profilestream.core.problems import suggestion
-from profilestream.operations.amounts import amounts
 from profilestream.operations.explain import no_segment
 from profilestream.operations.personas import Column, Contrast, Range, Shares, contrast, middle
 from profilestream.store.connection import connect_sync
@@ -145,6 +145,7 @@ def persona_object(persona: Persona) -> dict[str, Any]:
         "description": persona.segment.description,
         "enter": enter,
         "exit": leave,
+        "pacing": None if persona.segment.pacing is None else asdict(persona.segment.pacing),
         "members": persona.members,
         "customers": persona.customers,
         "customers_exact": persona.customers_exact,

@@ -1,11 +1,12 @@
 """`explain`: reads a customer's stored state and says why each segment has the customer, or has not.
 
-Only Redis is asked. The answer is for the shard's clock: what is due by then has happened in it, even where the
-worker has not come to write it.
+Redis is asked, and Kafka only for when a topic was first read, where that was not from its beginning. The answer is for
+the shard's clock: what is due by then has happened in it, even where the worker has not come to write it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -16,7 +17,11 @@ from profilestream.core.engine import Engine
 from profilestream.core.errors import NotFound, UsageError
 from profilestream.core.explanation import Explanation, at_clock, explain_segments
 from profilestream.core.problems import suggestion
-from profilestream.store.commits import read_head
+from profilestream.core.profile import Profile
+from profilestream.operations.explain_traits import ExplainedTrait, FirstReads, read_first_reads
+from profilestream.operations.explain_traits import explain_traits as explained_traits
+from profilestream.settings import Settings
+from profilestream.store.commits import Head, read_head
 from profilestream.store.connection import SyncClient, connect_sync, reaching
 from profilestream.store.keys import Keys, ShardKeys, shard_of
 from profilestream.store.metadata import Generation, read_generation_sync, read_live_sync
@@ -38,15 +43,18 @@ class CustomerKeys:
 class Explained:
     """What was found out about a customer at `clock` (ms).
 
-    `traits` are the values then, as readers see them; `explanations` those asked for, in the file's order.
+    `explanations` are those asked for, in the file's order; of all segments, `segments_left_out` are not among them.
     """
 
     customer_id: str
     generation: Generation
     definitions: Definitions
+    shard: int
     clock: int
-    traits: Mapping[str, Any]
     explanations: list[Explanation]
+    segments_left_out: int
+    profile: Profile
+    head: Head
 
 
 def find_customer(redis: str, namespace: str, customer_id: str) -> CustomerKeys:
@@ -65,15 +73,18 @@ def find_customer(redis: str, namespace: str, customer_id: str) -> CustomerKeys:
     return CustomerKeys(customer_id, generation, shard, keys.profile(customer_id))
 
 
-def explain(redis: str, namespace: str, customer_id: str, segment: str | None = None) -> Explained:
-    """Explains one segment of a customer, or all of them.
+def explain(
+    redis: str, namespace: str, customer_id: str, segment: str | None = None, segments_max: int | None = None
+) -> Explained:
+    """Explains one segment of a customer, or all of them, or `segments_max` of all.
 
-    Raises NotFound for an unknown customer or segment, StateMismatch where the state was written under other
-    definitions, ServerUnavailable without Redis.
+    Those that the customer is in come before those that the customer was in, and these before all others. Raises
+    NotFound for an unknown customer or segment, StateMismatch where the state was written under other definitions,
+    ServerUnavailable without Redis.
     """
     client = connect_sync(redis)
     try:
-        generation, _, keys = _place(client, namespace, customer_id)
+        generation, shard, keys = _place(client, namespace, customer_id)
         with reaching(client):
             # The head first: a commit in between then gives a state whose own clock is the later one.
             fields: Any = client.hgetall(keys.head)
@@ -85,18 +96,46 @@ def explain(redis: str, namespace: str, customer_id: str, segment: str | None = 
     definitions = parse_definitions(generation.definitions, f"generation {generation.name}")
     if segment is not None and segment not in definitions.by_segment:
         raise no_segment(segment, generation, definitions.by_segment)
-    engine = Engine(definitions)
+    engine = Engine(definitions, watched=None if segment is None else [segment])
     head = read_head(list(chain.from_iterable(fields.items())))
     profile = decode_state(state, customer_id, engine)
     clock = profile.as_of if head.clock is None else max(head.clock, profile.as_of)
+    names = [segment] if segment is not None else _chosen(engine, profile, clock, segments_max)
     return Explained(
         customer_id=customer_id,
         generation=generation,
         definitions=definitions,
+        shard=shard,
         clock=clock,
-        traits=engine.values(at_clock(engine, profile, clock)),
-        explanations=explain_segments(engine, profile, clock, None if segment is None else [segment]),
+        explanations=explain_segments(engine, profile, clock, names),
+        segments_left_out=0 if segment is not None else len(definitions.segments) - len(names),
+        profile=profile,
+        head=head,
     )
+
+
+def _chosen(engine: Engine, profile: Profile, clock: int, segments_max: int | None) -> list[str]:
+    """The segments that are explained, in the file's order."""
+    names = [s.name for s in engine.definitions.segments]
+    if segments_max is None or len(names) <= segments_max:
+        return names
+    kept = at_clock(engine, profile, clock).members
+    order = sorted(names, key=lambda name: 2 if name not in kept else 1 - kept[name][0] % 2)
+    chosen = set(order[:segments_max])
+    return [name for name in names if name in chosen]
+
+
+def explain_traits(explained: Explained, settings: Settings) -> list[ExplainedTrait]:
+    """Every trait of a customer who was explained.
+
+    Kafka is asked only where a topic was not read from its beginning.
+    """
+    found, head = explained, explained.head
+    first_reads: FirstReads = dict.fromkeys(head.starts)
+    if head.starts and settings.kafka is not None:
+        first_reads = asyncio.run(read_first_reads(settings, found.shard, head.starts))
+    bare = Engine(found.definitions, watched=())
+    return explained_traits(bare, bare.revive(found.profile), found.clock, first_reads, settings.rekeyed_topic)
 
 
 def check_customer(customer_id: str) -> None:

@@ -9,9 +9,8 @@ from typing import Final, NamedTuple
 
 from profilestream.core.errors import UsageError
 from profilestream.core.problems import suggestion
-from profilestream.core.vocabulary import span_ms
+from profilestream.operations.moments import parse_moment
 from profilestream.wire.dead_letters import REASONS, DeadLetter
-from profilestream.wire.times import parse_time
 
 OFFSET_MAX: Final = 2**63 - 1
 POSITIONS_MAX: Final = 10_000
@@ -84,8 +83,8 @@ def parse_selection(
     return Selection(
         reasons,
         frozenset(topics),
-        None if since is None else _parse_moment("--since", since, now_ms),
-        None if until is None else _parse_moment("--until", until, now_ms),
+        None if since is None else parse_moment("--since", since, now_ms),
+        None if until is None else parse_moment("--until", until, now_ms),
         tuple(parse_range(position) for position in positions),
     )
 
@@ -105,15 +104,3 @@ def parse_range(text: str) -> Range:
     if found.last < found.first:
         raise UsageError(f"--position {text}: the range ends before it begins; give the smaller offset first")
     return found
-
-
-def _parse_moment(option: str, text: str, now_ms: int) -> int:
-    ago_ms = span_ms(text)
-    if ago_ms is not None:
-        return now_ms - ago_ms
-    try:
-        return parse_time(int(text) if text.isascii() and text.isdigit() else text)
-    except ValueError:
-        raise UsageError(
-            f"{option} {text}: expected a time as 2026-01-31T09:30:00Z, in ms since 1970, or how long ago as 2h or 7d"
-        ) from None

@@ -1,29 +1,37 @@
 -- Commits what folding a run of records changed in one shard: all of it, or nothing.
 --
--- KEYS  1 head  2 timers  3 outbox  4 repairs, then profile and state of each profile, then one segment each
+-- KEYS  1 head  2 timers  3 urgent  4 outbox  5 repairs  6 crossings, then profile and state of each profile, then one
+--       segment each
 -- ARGV  1 expected commit id   2 new commit id   3 sequence   4 clock or ''   5 positions (JSON) or ''
 --       6 due before (ms) or ''  7 due names at most
 --       8 count of head arguments  9 profiles  10 timer arguments to set  11 to remove
---       12 segments  13 changes  14 stage of a repair or '', and from 15 on, in this order:
+--       12 urgent timers' arguments to set  13 to remove
+--       14 segments  15 changes  16 stage of a repair or '', and from 17 on, in this order:
 --         head        field value ...
 --         profiles    each: 1 to write anew or 0, count removed, count of field arguments, state,
 --                     removed ..., field value ...
 --         timers      score member ...; member ...
---         segments    each: count of arguments to add, to remove, score member ..., member ...
+--         urgent      score member ...; member ...
+--         segments    each: name, count of arguments to add, to remove, of crossings, score member ..., member ...,
+--                     minute entered left ...
 --         changes     each: customer segment crossing change value
 -- Gives {1, commit id, changes waiting, due ...}, or {0, present commit id, changes waiting} when the head
--- is not the expected one.
+-- is not the expected one. Those with urgent timers come first.
 --
 -- While the head is marked `repair` changes do not go to the outbox: of each customer and segment the number before
 -- the first of them is kept in `repairs`. Stages: 'begin' marks the head, with a sequence number that may leap;
 -- 'announce' brings changes to the outbox all the same; 'end' takes the mark and `repairs` away.
 --
+-- `crossings` has of each segment how many members it has in this shard, and how many entered and left in each minute of
+-- the last hour and each hour of the last day before the shard's clock; the layout is described in crossings.py.
+--
 -- Redis does not undo a script that fails half-way. So everything that can fail is tried before the first
 -- write, and the head is written last.
 
-local head_key, timers_key, outbox_key, repairs_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local FIXED, UNPACK_MAX = 14, 3500
-local HEAD_KEYS = 4
+local head_key, timers_key, urgent_key, outbox_key, repairs_key, crossings_key = unpack(KEYS, 1, 6)
+local FIXED, UNPACK_MAX = 16, 3500
+local HEAD_KEYS = 6
+local MINUTE_MS, HOUR_MINUTES, DAY_MINUTES = 60000, 60, 1440
 local call = redis.call
 
 local function refuse(what)
@@ -46,13 +54,13 @@ local function is_score(text)
 end
 
 local count = {}
-for i = 8, 13 do
+for i = 8, 15 do
   if not is_whole(ARGV[i]) then return refuse('argument ' .. i .. ' is not a count') end
   count[i] = tonumber(ARGV[i])
 end
-local heads, profiles, timers_set, timers_gone, segments, changes = unpack(count, 8, 13)
+local heads, profiles, timers_set, timers_gone, urgent_set, urgent_gone, segments, changes = unpack(count, 8, 15)
 local commit, sequence, clock, positions = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local due_before, due_max, stage = ARGV[6], ARGV[7], ARGV[14]
+local due_before, due_max, stage = ARGV[6], ARGV[7], ARGV[16]
 
 if not string.find(commit, '^%x+$') then return refuse('the commit id is not hexadecimal') end
 local step = is_whole(sequence) and tonumber(sequence) - tonumber(present[2] or '0') or 0
@@ -67,7 +75,7 @@ if clock ~= '' and not is_score(clock) then return refuse('the clock is not a nu
 if due_before ~= '' and not is_score(due_before) then return refuse('due_before is not a number') end
 if not is_whole(due_max) then return refuse('the page of due timers is not a count') end
 if #KEYS ~= HEAD_KEYS + 2 * profiles + segments then return refuse('keys and counts differ') end
-if heads % 2 ~= 0 or timers_set % 2 ~= 0 then return refuse('an odd number of pairs') end
+if heads % 2 ~= 0 or timers_set % 2 ~= 0 or urgent_set % 2 ~= 0 then return refuse('an odd number of pairs') end
 
 local last = #ARGV
 local at = FIXED + 1 + heads
@@ -89,14 +97,24 @@ end
 local timers_at = at
 if not scores_stand(at, timers_set) then return refuse('the time of a timer') end
 at = at + timers_set + timers_gone
+local urgent_at = at
+if not scores_stand(at, urgent_set) then return refuse('the time of an urgent timer') end
+at = at + urgent_set + urgent_gone
 local segments_at = at
 for _ = 1, segments do
-  local added, removed = ARGV[at], ARGV[at + 1]
-  if not is_whole(added) or not is_whole(removed) or added % 2 ~= 0 then
+  local added, removed, crossed = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if not is_whole(added) or not is_whole(removed) or not is_whole(crossed) or added % 2 ~= 0 or crossed % 3 ~= 0 then
     return refuse('the shape of a segment')
   end
-  if not scores_stand(at + 2, tonumber(added)) then return refuse('the time of a membership') end
-  at = at + 2 + added + removed
+  if not scores_stand(at + 4, tonumber(added)) then return refuse('the time of a membership') end
+  at = at + 4 + added + removed
+  if at + crossed - 1 > last then return refuse('arguments and counts differ') end
+  for i = at, at + crossed - 1, 3 do
+    if not is_score(ARGV[i]) or not is_whole(ARGV[i + 1]) or not is_whole(ARGV[i + 2]) then
+      return refuse('the crossings of a segment')
+    end
+  end
+  at = at + crossed
 end
 local changes_at = at
 if at + 5 * changes ~= last + 1 then return refuse('arguments and counts differ') end
@@ -113,7 +131,8 @@ local function all_of_kind(kind, from, to, step)
   return true
 end
 local segment_keys_at = HEAD_KEYS + 2 * profiles + 1
-if not is_kind(timers_key, 'zset') or not is_kind(outbox_key, 'stream') or not is_kind(repairs_key, 'hash')
+if not is_kind(timers_key, 'zset') or not is_kind(urgent_key, 'zset') or not is_kind(outbox_key, 'stream')
+  or not is_kind(repairs_key, 'hash') or not is_kind(crossings_key, 'hash')
   or not all_of_kind('hash', HEAD_KEYS + 1, segment_keys_at - 1, 2)
   or not all_of_kind('zset', segment_keys_at, #KEYS, 1) then
   return refuse('a key of another kind is in the way')
@@ -154,13 +173,58 @@ end
 
 write('ZADD', timers_key, timers_at, timers_set)
 write('ZREM', timers_key, timers_at + timers_set, timers_gone)
+write('ZADD', urgent_key, urgent_at, urgent_set)
+write('ZREM', urgent_key, urgent_at + urgent_set, urgent_gone)
 
+-- Adds to one tile of a window: the sums of all tiles, then `tile entered left` of each, the newest first. Tiles up to
+-- `oldest` fall out.
+local function with_crossings(counted, tile, entered, left, oldest)
+  local at = tonumber(tile)
+  if at <= oldest then return counted end
+  local sum_entered, sum_left, first, had_entered, had_left, rest =
+    string.match(counted, '^(%d+) (%d+) (%-?%d+) (%d+) (%d+)()')
+  if first == tile then
+    return table.concat({sum_entered + entered, sum_left + left, tile, had_entered + entered, had_left + left}, ' ')
+      .. string.sub(counted, rest)
+  end
+  local kept, waits = {0, 0}, true
+  local function keep(began, e, l)
+    if tonumber(began) <= oldest then return end
+    kept[1], kept[2] = kept[1] + e, kept[2] + l
+    kept[#kept + 1] = began .. ' ' .. e .. ' ' .. l
+  end
+  for began, e, l in string.gmatch(string.match(counted, '^%d+ %d+ (.*)$') or '', '(%-?%d+) (%d+) (%d+)') do
+    if waits and tonumber(began) <= at then
+      waits = false
+      if tonumber(began) == at then e, l = e + entered, l + left else keep(tile, entered, left) end
+    end
+    keep(began, e, l)
+  end
+  if waits then keep(tile, entered, left) end
+  return table.concat(kept, ' ')
+end
+
+local minute_now = math.floor((clock ~= '' and clock or present[3] or 0) / MINUTE_MS)
 at = segments_at
 for i = segment_keys_at, #KEYS do
-  local added, removed = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  write('ZADD', KEYS[i], at + 2, added)
-  write('ZREM', KEYS[i], at + 2 + added, removed)
-  at = at + 2 + added + removed
+  local name, added, removed, crossed = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  at = at + 4
+  write('ZADD', KEYS[i], at, added)
+  write('ZREM', KEYS[i], at + added, removed)
+  at = at + added + removed
+  local known = call('HGET', crossings_key, name) or ''
+  local minutes, hours = '', ''
+  local begin = string.find(known, '|', 1, true)
+  local middle = begin and string.find(known, '|', begin + 1, true)
+  if middle then minutes, hours = string.sub(known, begin + 1, middle - 1), string.sub(known, middle + 1) end
+  for tile = at, at + crossed - 1, 3 do
+    local minute, entered, left = ARGV[tile], ARGV[tile + 1], ARGV[tile + 2]
+    local hour = string.format('%d', math.floor(minute / HOUR_MINUTES))
+    minutes = with_crossings(minutes, minute, entered, left, minute_now - HOUR_MINUTES)
+    hours = with_crossings(hours, hour, entered, left, math.floor((minute_now - DAY_MINUTES) / HOUR_MINUTES))
+  end
+  at = at + crossed
+  call('HSET', crossings_key, name, call('ZCARD', KEYS[i]) .. '|' .. minutes .. '|' .. hours)
 end
 
 if silent then
@@ -204,7 +268,15 @@ end
 
 local reply = {1, commit, call('XLEN', outbox_key)}
 if due_before ~= '' then
-  local due = call('ZRANGEBYSCORE', timers_key, '-inf', due_before, 'LIMIT', 0, due_max)
-  for i = 1, #due do reply[3 + i] = due[i] end
+  local named = {}
+  for _, key in ipairs({urgent_key, timers_key}) do
+    local due = call('ZRANGEBYSCORE', key, '-inf', due_before, 'LIMIT', 0, due_max + 3 - #reply)
+    for i = 1, #due do
+      if not named[due[i]] then
+        named[due[i]] = true
+        reply[#reply + 1] = due[i]
+      end
+    end
+  end
 end
 return reply

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import orjson
 
 from ..core.errors import StoreRefused
+from .crossings import MINUTE_MS
 from .keys import ShardKeys
 
 ORIGIN_PREFIX: Final = "o:"
@@ -71,7 +72,8 @@ class ProfileWrite:
     `fields` is flat (field, value, field, value ...), `removed` names fields that become absent. With
     `rewrite` the readable hash is deleted first. `due` is the next instant in ms at which time alone
     changes something, None when there is none: the former timer is replaced or removed, unless `due_changed`
-    is false.
+    is false. `urgent` is the instant at which a membership is expected to change, where that is near `due`: so does its
+    timer, which is read before all others.
     """
 
     customer_id: str
@@ -81,15 +83,18 @@ class ProfileWrite:
     rewrite: bool = False
     due: int | None = None
     due_changed: bool = True
+    urgent: int | None = None
+    urgent_changed: bool = True
 
 
 @dataclass(slots=True)
 class Membership:
-    """A customer is a member since `entered_at` (ms), or no longer (None); the last of a pair stands."""
+    """A customer entered a segment at `at` (ms), or left it; of a pair the last stands, and each is counted."""
 
     segment: str
     customer_id: str
-    entered_at: int | None
+    at: int
+    entered: bool
 
 
 @dataclass(slots=True)
@@ -135,7 +140,8 @@ class CommitReply:
     """What became of a commit.
 
     "conflict": nothing was written, the head's commit is `head_commit`. `outbox_changes` is how many
-    changes wait for the emitter, `due` (customer ids, oldest timer first) what was asked by `due_before`.
+    changes wait for the emitter, `due` (customer ids, urgent timers first, then the oldest) what was asked by
+    `due_before`.
     """
 
     status: Literal["done", "conflict"]
@@ -150,6 +156,8 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
     body: list[Text | int] = []
     timers_set: list[Text | int] = []
     timers_gone: list[Text | int] = []
+    urgent_set: list[Text | int] = []
+    urgent_gone: list[Text | int] = []
     profile_prefix, state_prefix = keys.profile_prefix, keys.state_prefix
     for write in commit.profiles:
         customer_id, fields, removed = write.customer_id, write.fields, write.removed
@@ -159,13 +167,17 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         if removed:
             body += removed
         body += fields
-        if not write.due_changed:
-            continue
-        if write.due is None:
-            timers_gone.append(customer_id)
-        else:
-            timers_set += (write.due, customer_id)
-    segment_keys, memberships = _memberships(keys, commit.memberships)
+        if write.due_changed:
+            if write.due is None:
+                timers_gone.append(customer_id)
+            else:
+                timers_set += (write.due, customer_id)
+        if write.urgent_changed:
+            if write.urgent is None:
+                urgent_gone.append(customer_id)
+            else:
+                urgent_set += (write.urgent, customer_id)
+    segment_keys, memberships = _memberships(keys, commit)
     origins: list[Text | int] = []
     for origin, offset in commit.origins.items():
         origins += (ORIGIN_PREFIX + origin, offset)
@@ -181,11 +193,13 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
     return [
         "EVALSHA",
         sha,
-        4 + len(profile_keys) + len(segment_keys),
+        6 + len(profile_keys) + len(segment_keys),
         keys.head,
         keys.timers,
+        keys.urgent,
         keys.outbox,
         keys.repairs,
+        keys.crossings,
         *profile_keys,
         *segment_keys,
         commit.expected,
@@ -199,6 +213,8 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         len(commit.profiles),
         len(timers_set),
         len(timers_gone),
+        len(urgent_set),
+        len(urgent_gone),
         len(segment_keys),
         len(commit.changes),
         commit.stage,
@@ -206,18 +222,28 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         *body,
         *timers_set,
         *timers_gone,
+        *urgent_set,
+        *urgent_gone,
         *memberships,
         *changes,
     ]
 
 
-def _memberships(keys: ShardKeys, memberships: Sequence[Membership]) -> tuple[list[str], list[Text | int]]:
-    """The keys of the segments touched, and for each its arguments. Of a pair only the last counts."""
+def _memberships(keys: ShardKeys, commit: Commit) -> tuple[list[str], list[Text | int]]:
+    """The keys of the segments touched, and for each its arguments.
+
+    What a repair announces is not counted: those crossings were, when refolding came to them.
+    """
     segments: dict[str, dict[str, int | None]] = {}
-    for membership in memberships:
-        segments.setdefault(membership.segment, {})[membership.customer_id] = membership.entered_at
+    crossings: dict[str, dict[int, list[int]]] = {}
+    counts = commit.stage != "announce"
+    for membership in commit.memberships:
+        segment, at, entered = membership.segment, membership.at, membership.entered
+        segments.setdefault(segment, {})[membership.customer_id] = at if entered else None
+        if counts:
+            crossings.setdefault(segment, {}).setdefault(at // MINUTE_MS, [0, 0])[not entered] += 1
     arguments: list[Text | int] = []
-    for customers in segments.values():
+    for segment, customers in segments.items():
         added: list[Text | int] = []
         removed: list[Text | int] = []
         for customer_id, entered_at in customers.items():
@@ -225,7 +251,8 @@ def _memberships(keys: ShardKeys, memberships: Sequence[Membership]) -> tuple[li
                 removed.append(customer_id)
             else:
                 added += (entered_at, customer_id)
-        arguments += (len(added), len(removed), *added, *removed)
+        counted = [n for minute, (entered, left) in crossings.get(segment, {}).items() for n in (minute, entered, left)]
+        arguments += (segment, len(added), len(removed), len(counted), *added, *removed, *counted)
     return [keys.segment(name) for name in segments], arguments
 
 

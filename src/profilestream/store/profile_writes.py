@@ -1,4 +1,4 @@
-"""What a folded profile changes in Redis: readable fields that differ, the state, the timer."""
+"""What a folded profile changes in Redis: readable fields that differ, the state, the timers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class ProfileWriter:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._foresight = engine.foresight(_json)
         self._differences: dict[int, Difference] = {}
         self._nothing = [None] * len(engine.definitions.traits)
 
@@ -33,7 +34,7 @@ class ProfileWriter:
         if written is None:
             written = profile.written = list(self._nothing)
             profile.changed = -1
-            profile.written_due, profile.written_missed = None, False
+            profile.written_due, profile.written_urgent, profile.written_missed = None, None, False
             members_changed = True
         difference = self._differences.get(profile.changed)
         if difference is None:
@@ -47,8 +48,12 @@ class ProfileWriter:
         difference(profile.slots, profile.as_of, written, fields, removed)
         if members_changed:
             fields += ("_segments", segments_text(profile))
-        due = None if profile.due > TIME_MS_MAX else profile.due
+        wake, expected = self._foresight.of(profile)
+        due = None if wake > TIME_MS_MAX else wake
         due_changed = rewrite or due != profile.written_due
+        urgent = None if expected > TIME_MS_MAX else expected
+        urgent_changed = rewrite or urgent != profile.written_urgent
+        profile.written_urgent = urgent
         if due != profile.written_due:
             if due is None:
                 removed.append("_valid_until")
@@ -63,7 +68,9 @@ class ProfileWriter:
         profile.written_missed = bool(missed)
         profile.changed = 0
         state = encode_state(profile, self._engine)
-        return ProfileWrite(profile.customer_id, state, fields, removed, rewrite, due, due_changed)
+        return ProfileWrite(
+            profile.customer_id, state, fields, removed, rewrite, due, due_changed, urgent, urgent_changed
+        )
 
 
 def segments_text(profile: Profile) -> bytes:

@@ -7,9 +7,9 @@ command to its last. Never does any I/O.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 
@@ -18,25 +18,13 @@ from ..wire.times import format_time
 from ..wire.values import decode_value
 from .keys import Keys, live_key, shard_of
 from .metadata import Generation, parse_generation, parse_live, segment_tables, text_of
+from .paging import Cursor, Order, page
+from .steps import Steps, command
 
 LIVE_CACHED_S: Final = 1.0
 CUSTOMERS_A_BATCH_MAX: Final = 500
 MEMBERS_A_PAGE_MAX: Final = 10_000
-_MEMBERS_A_SHARD_MIN: Final = 16
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One call of a redis-py client: method, positional and keyword arguments."""
-
-    method: str
-    args: tuple[Any, ...]
-    options: Mapping[str, Any]
-
-
-Steps = Generator[list[Command], list[Any], T]
+IN_ORDER: Final = Order()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +60,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class MembersPage:
-    """Members in order of entering; `cursor` goes on behind them, None when there are no more."""
+    """Members in order of entering, or the newest first; `cursor` goes on behind them, None when there are no more."""
 
     members: list[Member]
     cursor: str | None
@@ -98,7 +86,7 @@ class Questions:
         if known is not None and self._clock_s() < self._live_until_s:
             return known
         asked_at_s = self._clock_s()
-        (reply,) = yield [_command("get", self._live_key)]
+        (reply,) = yield [command("get", self._live_key)]
         name = parse_live(self._namespace, reply)
         if known is None or known.name != name:
             known = yield from self._named(name)
@@ -107,7 +95,7 @@ class Questions:
 
     def _named(self, name: str) -> Steps[Generation]:
         keys = Keys(self._namespace, name)
-        (reply,) = yield [_command("hgetall", keys.meta)]
+        (reply,) = yield [command("hgetall", keys.meta)]
         return parse_generation(keys, reply)
 
     def _require_segment(self, generation: Generation, segment: str) -> Steps[None]:
@@ -137,7 +125,7 @@ class Questions:
         profiles: list[Profile | None] = []
         for start in range(0, len(customer_ids), CUSTOMERS_A_BATCH_MAX):
             some = customer_ids[start : start + CUSTOMERS_A_BATCH_MAX]
-            replies = yield [_command("hgetall", self._profile_key(generation, c)) for c in some]
+            replies = yield [command("hgetall", self._profile_key(generation, c)) for c in some]
             profiles += [_profile(generation, c, reply) for c, reply in zip(some, replies, strict=True)]
         return profiles
 
@@ -150,13 +138,13 @@ class Questions:
         generation = yield from self.generation()
         if not wanted:
             return {}
-        (values,) = yield [_command("hmget", self._profile_key(generation, customer_id), wanted)]
+        (values,) = yield [command("hmget", self._profile_key(generation, customer_id), wanted)]
         return {n: decode_value(v) for n, v in zip(wanted, values, strict=True) if v is not None}
 
     def segments(self, customer_id: str) -> Steps[dict[str, dict[str, Any]]]:
         """The segments of a customer; {} for one without a profile."""
         generation = yield from self.generation()
-        (value,) = yield [_command("hget", self._profile_key(generation, customer_id), "_segments")]
+        (value,) = yield [command("hget", self._profile_key(generation, customer_id), "_segments")]
         return {} if value is None else dict(orjson.loads(value))
 
     def is_member(self, customer_id: str, segment: str) -> Steps[bool]:
@@ -165,7 +153,7 @@ class Questions:
         yield from self._require_segment(generation, segment)
         shard = shard_of(customer_id, generation.shards)
         key = Keys(self._namespace, generation.name).shard(shard).segment(segment)
-        (score,) = yield [_command("zscore", key, customer_id)]
+        (score,) = yield [command("zscore", key, customer_id)]
         return score is not None
 
     def _profile_key(self, generation: Generation, customer_id: str) -> str:
@@ -174,14 +162,20 @@ class Questions:
 
     # -- segments
 
-    def count(self, segment: str) -> Steps[int]:
-        """How many members a segment has; raises NotFound for an unknown one."""
+    def count(self, segment: str, order: Order = IN_ORDER) -> Steps[int]:
+        """How many members a segment has, of those that `order` takes; raises NotFound for an unknown one."""
         generation = yield from self.generation()
         yield from self._require_segment(generation, segment)
-        replies = yield [_command("zcard", key) for key in self._segment_keys(generation, segment)]
+        keys = self._segment_keys(generation, segment)
+        if order.since is None and order.until is None:
+            replies = yield [command("zcard", key) for key in keys]
+        else:
+            replies = yield [command("zcount", key, *order.bounds) for key in keys]
         return sum(replies)
 
-    def members_page(self, segment: str, count_max: int, cursor: str | None) -> Steps[MembersPage]:
+    def members_page(
+        self, segment: str, count_max: int, cursor: str | None, order: Order = IN_ORDER
+    ) -> Steps[MembersPage]:
         """Up to `count_max` members over all shards, by (time of entering, id).
 
         A cursor names the last member read and its generation, and goes on there even when another is live
@@ -190,25 +184,15 @@ class Questions:
         """
         if not 1 <= count_max <= MEMBERS_A_PAGE_MAX:
             raise UsageError(f"a page has 1 to {MEMBERS_A_PAGE_MAX} members, not {count_max}")
-        after = None if cursor is None else _read_cursor(cursor)
-        generation = yield from (self.generation() if after is None else self._at(after[0]))
+        after = None if cursor is None else Cursor.parse(cursor)
+        if after is not None and after.newest_first != order.newest_first:
+            raise UsageError("this cursor is of a page in the other order; go on in the order in which it began")
+        generation = yield from (self.generation() if after is None else self._at(after.generation))
         yield from self._require_segment(generation, segment)
         keys = self._segment_keys(generation, segment)
-        starts = [0] * len(keys)
-        if after is not None:
-            starts = yield from _positions_behind(keys, after[1], after[2])
-        # Twice an even share: enough that most pages are full, and far less than a page of each shard.
-        share = min(count_max, max(_MEMBERS_A_SHARD_MIN, -(-2 * count_max // len(keys))))
-        replies = yield [_ranked(key, at, share) for key, at in zip(keys, starts, strict=True)]
-        shards = [[(int(score), _bytes(member)) for member, score in reply] for reply in replies]
-        found = sorted(entry for entries in shards for entry in entries)
-        # A shard that gave its full share may have more behind it: only what lies before that is settled.
-        settled = min((entries[-1] for entries in shards if len(entries) == share), default=None)
-        page = [entry for entry in found if settled is None or entry <= settled][:count_max]
-        members = [Member(member.decode(), format_time(score)) for score, member in page]
-        if settled is None and len(page) == len(found):
-            return MembersPage(members, None)
-        return MembersPage(members, f"{generation.name}/{page[-1][0]}/{members[-1].customer_id}")
+        found, more = yield from page(keys, count_max, order, None if after is None else after.last)
+        members = [Member(member.decode(), format_time(at)) for at, member in found]
+        return MembersPage(members, str(Cursor(generation.name, order.newest_first, found[-1])) if more else None)
 
     def _at(self, name: str) -> Steps[Generation]:
         known = self._generation
@@ -217,26 +201,6 @@ class Questions:
     def _segment_keys(self, generation: Generation, segment: str) -> list[str]:
         keys = Keys(self._namespace, generation.name)
         return [keys.shard(number).segment(segment) for number in range(generation.shards)]
-
-
-def _positions_behind(keys: Sequence[str], score: int, member: bytes) -> Steps[list[int]]:
-    """For each sorted set, the rank of the first entry behind (score, member); by halving among equals.
-
-    Many members may share one instant (a definition changed), so they are not read one by one.
-    """
-    counts = yield [_command("zcount", key, "-inf", bound) for key in keys for bound in (f"({score}", score)]
-    low, high = counts[::2], counts[1::2]
-    while True:
-        open_ = [i for i in range(len(keys)) if low[i] < high[i]]
-        if not open_:
-            return low
-        replies = yield [_ranked(keys[i], (low[i] + high[i]) // 2, 1) for i in open_]
-        for i, reply in zip(open_, replies, strict=True):
-            middle = (low[i] + high[i]) // 2
-            if reply and (int(reply[0][1]), _bytes(reply[0][0])) <= (score, member):
-                low[i] = middle + 1
-            else:
-                high[i] = middle
 
 
 def _profile(generation: Generation, customer_id: str, reply: Mapping[Any, Any]) -> Profile | None:
@@ -260,26 +224,3 @@ def _profile(generation: Generation, customer_id: str, reply: Mapping[Any, Any])
         segments=orjson.loads(fields.get("_segments", b"{}")),
         missed=orjson.loads(fields.get("_missed", b"{}")),
     )
-
-
-def _read_cursor(cursor: str) -> tuple[str, int, bytes]:
-    generation, _, rest = cursor.partition("/")
-    score, slash, member = rest.partition("/")
-    try:
-        if slash:
-            return generation, int(score), member.encode()
-    except ValueError:
-        pass
-    raise UsageError("this is no cursor of members(); start without one")
-
-
-def _ranked(key: str, start: int, count: int) -> Command:
-    return Command("zrange", (key, start, start + count - 1), {"withscores": True})
-
-
-def _command(method: str, *args: Any) -> Command:
-    return Command(method, args, {})
-
-
-def _bytes(member: bytes | str) -> bytes:
-    return member.encode() if isinstance(member, str) else member

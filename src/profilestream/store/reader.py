@@ -14,11 +14,16 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from ..core.errors import UsageError
+from ..wire.times import parse_time
 from .connection import AsyncClient, SyncClient, connect, connect_sync, reaching
 from .metadata import Generation
-from .questions import Command, Member, MembersPage, Profile, Questions, Steps
+from .paging import Order
+from .questions import Member, MembersPage, Profile, Questions
+from .steps import Command, Steps
 
 T = TypeVar("T")
+Moment = str | int | None
+"""A time as RFC 3339 or in milliseconds since 1970; None where there is no bound."""
 
 NAMESPACE: Final = "ps"
 PAGE_MEMBERS: Final = 1_000
@@ -63,28 +68,56 @@ class ProfileReader:
         """Whether the customer is in the segment; raises NotFound for an unknown segment."""
         return self._ask(self._questions.is_member(customer_id, segment))
 
-    def count(self, segment: str) -> int:
-        """How many members a segment has; raises NotFound for an unknown one."""
-        return self._ask(self._questions.count(segment))
+    def count(self, segment: str, *, since: Moment = None, until: Moment = None) -> int:
+        """How many members a segment has, of those who entered at `since` or later and before `until`.
 
-    def members(self, segment: str, count_max: int | None = None, cursor: str | None = None) -> Iterator[Member]:
+        Raises NotFound for an unknown segment.
+        """
+        return self._ask(self._questions.count(segment, _order(False, since, until)))
+
+    def members(
+        self,
+        segment: str,
+        count_max: int | None = None,
+        cursor: str | None = None,
+        *,
+        newest_first: bool = False,
+        since: Moment = None,
+        until: Moment = None,
+    ) -> Iterator[Member]:
         """Members in order of entering, over all shards, at most `count_max`; read page by page.
 
-        Keeps to the generation that it began with. Who enters or leaves meanwhile may be in it or not.
-        Raises NotFound for an unknown segment.
+        `since` and `until` (RFC 3339, or milliseconds since 1970) take those who entered then or later, and before.
+        Keeps to the generation that it began with. Who enters or leaves meanwhile may be in it or not; whoever was a
+        member all the while is in it once. Raises NotFound for an unknown segment.
         """
         left = count_max
         while left is None or left > 0:
-            page = self.members_page(segment, _page_size(left), cursor)
+            page = self.members_page(
+                segment, _page_size(left), cursor, newest_first=newest_first, since=since, until=until
+            )
             yield from page.members
             cursor = page.cursor
             if cursor is None:
                 return
             left = None if left is None else left - len(page.members)
 
-    def members_page(self, segment: str, count_max: int = PAGE_MEMBERS, cursor: str | None = None) -> MembersPage:
-        """One page and the cursor of the next (None: the end); it may be shorter than `count_max`."""
-        return self._ask(self._questions.members_page(segment, count_max, cursor))
+    def members_page(
+        self,
+        segment: str,
+        count_max: int = PAGE_MEMBERS,
+        cursor: str | None = None,
+        *,
+        newest_first: bool = False,
+        since: Moment = None,
+        until: Moment = None,
+    ) -> MembersPage:
+        """One page and the cursor of the next (None: the end); it may be shorter than `count_max`.
+
+        The next page is asked for with the same order and times.
+        """
+        order = _order(newest_first, since, until)
+        return self._ask(self._questions.members_page(segment, count_max, cursor, order))
 
     def close(self) -> None:
         """Closes the connections that the reader opened itself."""
@@ -150,17 +183,26 @@ class AsyncProfileReader:
         """Whether the customer is in the segment; raises NotFound for an unknown segment."""
         return await self._ask(self._questions.is_member(customer_id, segment))
 
-    async def count(self, segment: str) -> int:
-        """How many members a segment has; raises NotFound for an unknown one."""
-        return await self._ask(self._questions.count(segment))
+    async def count(self, segment: str, *, since: Moment = None, until: Moment = None) -> int:
+        """As `ProfileReader.count`."""
+        return await self._ask(self._questions.count(segment, _order(False, since, until)))
 
     async def members(
-        self, segment: str, count_max: int | None = None, cursor: str | None = None
+        self,
+        segment: str,
+        count_max: int | None = None,
+        cursor: str | None = None,
+        *,
+        newest_first: bool = False,
+        since: Moment = None,
+        until: Moment = None,
     ) -> AsyncIterator[Member]:
         """As `ProfileReader.members`."""
         left = count_max
         while left is None or left > 0:
-            page = await self.members_page(segment, _page_size(left), cursor)
+            page = await self.members_page(
+                segment, _page_size(left), cursor, newest_first=newest_first, since=since, until=until
+            )
             for member in page.members:
                 yield member
             cursor = page.cursor
@@ -168,9 +210,19 @@ class AsyncProfileReader:
                 return
             left = None if left is None else left - len(page.members)
 
-    async def members_page(self, segment: str, count_max: int = PAGE_MEMBERS, cursor: str | None = None) -> MembersPage:
-        """One page and the cursor of the next (None: the end); it may be shorter than `count_max`."""
-        return await self._ask(self._questions.members_page(segment, count_max, cursor))
+    async def members_page(
+        self,
+        segment: str,
+        count_max: int = PAGE_MEMBERS,
+        cursor: str | None = None,
+        *,
+        newest_first: bool = False,
+        since: Moment = None,
+        until: Moment = None,
+    ) -> MembersPage:
+        """As `ProfileReader.members_page`."""
+        order = _order(newest_first, since, until)
+        return await self._ask(self._questions.members_page(segment, count_max, cursor, order))
 
     async def close(self) -> None:
         """Closes the connections that the reader opened itself."""
@@ -208,3 +260,14 @@ def _page_size(left: int | None) -> int:
     if left is not None and left < 0:
         raise UsageError("count_max must not be negative")
     return PAGE_MEMBERS if left is None else min(PAGE_MEMBERS, left)
+
+
+def _order(newest_first: bool, since: Moment, until: Moment) -> Order:
+    return Order(newest_first, _ms("since", since), _ms("until", until))
+
+
+def _ms(name: str, moment: Moment) -> int | None:
+    try:
+        return None if moment is None else parse_time(moment)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None

@@ -24,7 +24,7 @@ import redis.cluster
 from .connection import SyncClient, reaching
 from .keys import Keys
 from .metadata import Generation
-from .questions import Command
+from .steps import Command
 
 COMMANDS_A_BATCH_MAX: Final = 1_000
 VALUES_A_BATCH_MAX: Final = 100_000

@@ -80,11 +80,14 @@ class ShardStore:
         return self._pipeline.send_all(command, _commit_reply)
 
     async def due(self, now_ms: int, count_max: int) -> list[tuple[str, int]]:
-        """Customers whose timer is at or before `now_ms` and that instant (ms); the oldest first."""
-        flat = await self._pipeline.send(
-            "ZRANGEBYSCORE", self.keys.timers, "-inf", now_ms, "WITHSCORES", "LIMIT", 0, count_max
-        )
-        return [(member.decode(), int(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
+        """Customers whose timer is at or before `now_ms` and that instant (ms); urgent ones first, then the oldest."""
+        found: dict[str, int] = {}
+        for key in (self.keys.urgent, self.keys.timers):
+            left = count_max - len(found)
+            flat = await self._pipeline.send("ZRANGEBYSCORE", key, "-inf", now_ms, "WITHSCORES", "LIMIT", 0, left)
+            for member, score in zip(flat[::2], flat[1::2], strict=True):
+                found.setdefault(member.decode(), int(score))
+        return list(found.items())
 
     async def outbox_changes(self) -> int:
         """How many changes wait for the emitter."""

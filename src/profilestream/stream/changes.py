@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from profilestream.core.errors import ProfilestreamError
-from profilestream.wire.changes import SegmentChange, claims_to_be_a_change, decode_change
+from profilestream.store.keys import shard_of
+from profilestream.wire.changes import Change, SegmentChange, claims_to_be_a_change, decode_change
 
 
 class ReceivedChange(SegmentChange, frozen=True, gc=False, kw_only=True):
@@ -28,19 +30,27 @@ class ReceivedChange(SegmentChange, frozen=True, gc=False, kw_only=True):
 
 @dataclass(frozen=True)
 class ChangeFilter:
-    """Which changes are meant: each part that is given must fit exactly."""
+    """Which changes are meant: of each part that is given one value must fit exactly; `change` is a direction."""
 
-    segment: str | None = None
-    customer: str | None = None
-    cause: str | None = None
+    segments: Collection[str] | None = None
+    customers: Collection[str] | None = None
+    causes: Collection[str] | None = None
+    change: Change | None = None
 
     def accepts(self, change: SegmentChange) -> bool:
         """Whether `change` is one of those."""
         return (
-            (self.segment is None or change.segment == self.segment)
-            and (self.customer is None or change.customer_id == self.customer)
-            and (self.cause is None or change.cause == self.cause)
+            (self.segments is None or change.segment in self.segments)
+            and (self.customers is None or change.customer_id in self.customers)
+            and (self.causes is None or change.cause in self.causes)
+            and (self.change is None or change.change == self.change)
         )
+
+    def partitions(self, count: int) -> list[int]:
+        """Those of a topic's partitions in which such changes may stand: a customer's are in the shard's."""
+        if self.customers is None:
+            return list(range(count))
+        return sorted({shard_of(customer_id, count) for customer_id in self.customers})
 
 
 EVERY_CHANGE = ChangeFilter()

@@ -11,8 +11,8 @@ from profilestream.wire.changes import Cause, EventReference, SegmentChange, enc
 
 
 def membership(customer_id: str, crossing: Crossing) -> Membership:
-    """The membership after a crossing: since its time, or none."""
-    return Membership(crossing.segment, customer_id, crossing.at if crossing.crossing % 2 else None)
+    """What a crossing does to a membership."""
+    return Membership(crossing.segment, customer_id, crossing.at, crossing.crossing % 2 == 1)
 
 
 class Herald:

@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError
 from profilestream.core.errors import LogMismatch
 from profilestream.stream.topics import Admin, unavailable
 
-READ_TIMEOUT_MS: Final = 1_000
-STALLED_READS_MAX: Final = 30
+READ_TIMEOUT_MS: Final = 100  # a marker at the end brings no record: waiting long for one is waiting for nothing
+STALLED_READS_MAX: Final = 300
 READ_RECORDS_MAX: Final = 2_000  # as objects they take many times their bytes
 FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
 LAST_OFFSETS: Final = 16

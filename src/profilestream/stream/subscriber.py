@@ -27,7 +27,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
 
 from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
-from profilestream.stream.changes import ReceivedChange, place_of, received
+from profilestream.stream.changes import ChangeFilter, ReceivedChange, place_of, received
 from profilestream.stream.subscription import Placing, check_arguments, stop_quickly
 from profilestream.stream.topics import Admin, Report, wait_for_kafka
 
@@ -49,8 +49,9 @@ class ChangeSubscriber:
 
     Subscribers of one `group` share the partitions, and go on where the group has committed; a new group begins
     at the `start` of the topic, or with `start="end"` at what comes from the first wait for a change on. Without a
-    group it reads everything alone and remembers nothing. With `segments` only changes of these are handed out; the
-    others count as handed out when they are passed.
+    group it reads everything alone and remembers nothing. With `segments` or `customers` only changes of these are
+    handed out; the others count as handed out when they are passed. Without a group the partitions of other customers
+    are not read at all.
 
     Commits are explicit, by `commit`. With `auto_commit`, a change counts as done when the next one is asked for, and
     once a second and at `close` everything done is committed, never the change in hand.
@@ -72,6 +73,7 @@ class ChangeSubscriber:
         *,
         topic: str = "segment-changes",
         segments: Collection[str] | None = None,
+        customers: Collection[str] | None = None,
         start: Literal["beginning", "end"] = "beginning",
         auto_commit: bool = False,
         handover_s: float = 10.0,
@@ -80,12 +82,14 @@ class ChangeSubscriber:
         report: Report | None = None,
     ) -> None:
         """Connects to nothing yet; raises UsageError for arguments that cannot be meant."""
-        check_arguments(group, segments, start, auto_commit)
+        check_arguments(group, segments, customers, start, auto_commit)
         self.foreign_records = 0
         self._kafka = kafka
         self._group = group
         self._topic = topic
-        self._segments = None if segments is None else frozenset(segments)
+        self._only = ChangeFilter(
+            None if segments is None else frozenset(segments), None if customers is None else frozenset(customers)
+        )
         self._auto_commit = auto_commit
         self._handover_s = handover_s
         self._handling_s_max = handling_s_max
@@ -126,7 +130,7 @@ class ChangeSubscriber:
         )
         await self._consumer.start()
         if self._group is None:
-            partitions = [TopicPartition(self._topic, number) for number in range(info.partitions)]
+            partitions = [TopicPartition(self._topic, number) for number in self._only.partitions(info.partitions)]
             self._consumer.assign(partitions)
             self._placing.assigned(partitions)
             await self._reaching(self._settle)
@@ -188,7 +192,7 @@ class ChangeSubscriber:
             self._placing.passed[partition] = record.offset + 1
             if change is None:
                 self._count_foreign(record, partition)
-            elif self._segments is None or change.segment in self._segments:
+            elif self._only.accepts(change):
                 self._in_hand = partition, record.offset
                 self._came_back.clear()
                 if self._group is not None:

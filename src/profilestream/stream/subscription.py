@@ -162,7 +162,13 @@ async def stop_quickly(consumer: Any) -> None:
             task.exception()
 
 
-def check_arguments(group: str | None, segments: Collection[str] | None, start: str, auto_commit: bool) -> None:
+def check_arguments(
+    group: str | None,
+    segments: Collection[str] | None,
+    customers: Collection[str] | None,
+    start: str,
+    auto_commit: bool,
+) -> None:
     """Raises UsageError for a subscriber that cannot be meant."""
     if group is not None and (not group or group.endswith("-emitter")):
         raise UsageError(
@@ -173,5 +179,7 @@ def check_arguments(group: str | None, segments: Collection[str] | None, start: 
         raise UsageError("auto_commit needs a group: without one nothing is remembered")
     if isinstance(segments, str):
         raise UsageError(f"segments is a collection of names; write [{segments!r}]")
+    if isinstance(customers, str):
+        raise UsageError("customers is a collection of ids; put the one into a list")
     if start not in ("beginning", "end"):
         raise UsageError(f"start is `{start}`; give `beginning` or `end`")

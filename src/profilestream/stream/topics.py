@@ -222,10 +222,30 @@ class Admin:
         """The offset after the last committed record, by partition; empty when there is no such topic."""
         return await self._offsets(topic, "end_offsets")
 
+    async def bounds(self, topics: Iterable[str], partition: int) -> dict[str, tuple[int, int]]:
+        """The begin and the end of one partition of several topics, as `begin_offsets` and `end_offsets` tell them.
+
+        Topics that do not exist or have no such partition are left out.
+        """
+        described = await self.describe(topics)
+        there = [TopicPartition(name, partition) for name, i in described.items() if i and partition < i.partitions]
+        if not there:
+            return {}
+        consumer = await self._reader()
+        begins = await self._ask(lambda: consumer.beginning_offsets(there))
+        ends = await self._ask(lambda: consumer.end_offsets(there))
+        return {tp.topic: (begins[tp], ends[tp]) for tp in there}
+
     async def _offsets(self, topic: str, method: str) -> dict[int, int]:
         info = (await self.describe([topic]))[topic]
         if info is None:
             return {}
+        consumer = await self._reader()
+        partitions = [TopicPartition(topic, p) for p in range(info.partitions)]
+        found = await self._ask(lambda: getattr(consumer, method)(partitions))
+        return {tp.partition: offset for tp, offset in found.items()}
+
+    async def _reader(self) -> Any:
         if self._consumer is None:
             consumer = AIOKafkaConsumer(
                 bootstrap_servers=self._kafka,
@@ -236,9 +256,7 @@ class Admin:
             )
             await self._ask(consumer.start)
             self._consumer = consumer
-        partitions = [TopicPartition(topic, p) for p in range(info.partitions)]
-        found = await self._ask(lambda: getattr(self._consumer, method)(partitions))
-        return {tp.partition: offset for tp, offset in found.items()}
+        return self._consumer
 
     async def committed(self, group: str) -> dict[tuple[str, int], int]:
         """A consumer group's committed offsets by (topic, partition); empty for an unknown group."""

@@ -33,6 +33,10 @@ class SegmentTable(_Table):
     description: str = ""
     enter: Text
     exit: Text | None = None
+    dwell: Text | None = None
+    exit_dwell: Text | None = None
+    cooldown: Text | None = None
+    sample: float | None = None
 
 
 class TypeTable(_Table):
@@ -117,11 +121,11 @@ def _other_problems(tables: dict[str, Any], text: str, file: str, place: Place) 
 
 
 def _sound_part(tables: dict[str, Any], errors: list[Any]) -> dict[str, Any]:
-    """The tables without whatever has a wrong shape: of a wrong key its value, else the smallest table around it."""
+    """The tables without whatever has a wrong shape: of a wrong key its value, else the table around it."""
     sound: dict[str, Any] = _copied(tables, levels=_LEVELS)
     for error in errors:
         path = [part for part in error["loc"] if part not in _ALTERNATIVES]
-        whole = {"segments": 2, "sources": 2, "types": 2}.get(path[0], len(path))
+        whole = {"sources": 2, "types": 2}.get(path[0], len(path))
         if error["type"] == "extra_forbidden":
             whole = len(path)
         _take_out(sound, path[:whole])
@@ -163,6 +167,7 @@ _ALTERNATIVES = {"constrained-str", "str", "int", "float", "list[dict[str,constr
 _FIELD = 'is declared by a text such as "int 1..5?", records by [{ name = "string" }]'
 _EXPECTED = {
     "string_type": "must be a text in quotes",
+    "float_type": "must be a number",
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "string_too_short": "must not be empty",

@@ -27,6 +27,7 @@ _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _END: Final = r"(?![\s\S])"  # the end of the text; `$` also stands before a last line feed in some engines
 
 _STRING: Final[Schema] = {"type": "string"}
+_STRINGS: Final[Schema] = {"type": "array", "items": {"type": "string"}}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _TIME: Final[Schema] = {
     "type": "string",
@@ -207,24 +208,103 @@ _PROFILE: Final = {
     ),
 }
 
-_EXPLAIN: Final = {
-    "description": "Output of `explain CUSTOMER SEGMENT --json`.",
+_EXPLANATION: Final = _object(
+    ("changes_by", "looked_until", "pacing", "events", "events_whole"),
+    customer_id=_STRING,
+    segment=_STRING,
+    member={"type": "boolean"},
+    crossing=_COUNT,
+    since=_nullable(_TIME),
+    conditions={
+        "type": "array",
+        "items": _object(
+            ("part", "negated", "decides", "changes_at", "distance", "step", "currency", "given_by"),
+            text=_STRING,
+            holds={"type": ["boolean", "null"], "description": "null: unknown, something is absent"},
+            value={"description": "the value now; null where absent"},
+            threshold={"description": "the value it is held against; null where there is none"},
+            part={"enum": ["enter", "exit"]},
+            negated={"type": "boolean", "description": "stands under an odd number of `not`"},
+            decides={
+                "type": "boolean",
+                "description": "among the fewest conditions that would have to turn for the membership to change",
+            },
+            changes_at={**_nullable(_TIME), "description": "when time alone turns it"},
+            distance={
+                "type": "number",
+                "description": "value less threshold, in ms for times and durations; absent where it has no meaning",
+            },
+            step={
+                **_object(by={"type": "number"}, beyond={"type": "boolean"}),
+                "description": "the least change of the customer's side that turns it: by that much, or (`beyond`) by "
+                "any more than that",
+            },
+            currency={**_STRING, "description": "of amounts, which are in its minor units"},
+            given_by={**_STRINGS, "description": "events that would give what is absent, in words"},
+        ),
+    },
+    changes_at={**_nullable(_TIME), "description": "when time alone changes the answer"},
+    pacing={
+        **_object(
+            held_since={
+                **_nullable(_TIME),
+                "description": "since when the condition of the next crossing holds; null: nothing waits",
+            },
+            crosses_at={**_nullable(_TIME), "description": "when the crossing comes if its condition holds on"},
+            cools_until={**_nullable(_TIME), "description": "no entry before; null: no cooldown now"},
+            sampled={"type": ["boolean", "null"], "description": "in the sample; null: there is none"},
+        ),
+        "description": "only of a segment with dwell, exit_dwell, cooldown or sample",
+    },
+    changes_by={**_STRINGS, "description": "the conditions that time will have turned by then"},
+    looked_until={
+        **_nullable(_TIME),
+        "description": "where the search for `changes_at` was ended by its limit; null: it was not",
+    },
+    events={
+        "type": "array",
+        "description": "with `--events`: the last that moved what the conditions look at, oldest first",
+        "items": _object(
+            time=_TIME,
+            cause={"enum": ["event", "time"]},
+            event=_nullable(_object(type=_STRING, event_id=_STRING, topic=_STRING, partition=_COUNT, offset=_COUNT)),
+            values={"type": "array", "items": _object(name=_STRING, before={}, after={})},
+            crossings={
+                "type": "array",
+                "items": _object(crossing=_COUNT, change={"enum": ["entered", "exited"]}),
+            },
+        ),
+    },
+    events_whole={"type": "boolean", "description": "false: `before` and `after` lack what the log no longer has"},
+)
+_EXPLAIN: Final = {"description": "Output of `explain CUSTOMER SEGMENT --json`.", **_EXPLANATION}
+_EXPLAIN_CUSTOMER: Final = {
+    "description": "Output of `explain CUSTOMER --json`: every segment, as of `explain`, and every trait.",
     **_object(
         customer_id=_STRING,
-        segment=_STRING,
-        member={"type": "boolean"},
-        crossing=_COUNT,
-        since=_nullable(_TIME),
-        conditions={
+        generation=_NAME,
+        clock={**_TIME, "description": "the shard's clock, for which all of it is said"},
+        segments={"type": "array", "items": _EXPLANATION},
+        traits={
             "type": "array",
             "items": _object(
-                text=_STRING,
-                holds={"type": ["boolean", "null"], "description": "null: unknown, something is absent"},
-                value={"description": "the value now; null where absent"},
-                threshold={"description": "the value it is held against; null where there is none"},
+                name=_STRING,
+                value={"description": "null where absent"},
+                text={**_STRING, "description": "its expression"},
+                meaning={**_STRING, "description": "the expression in words"},
+                comment={"type": ["string", "null"], "description": "the comment on its line in the definitions"},
+                complete_since={
+                    **_nullable(_TIME),
+                    "description": "covers all events from then on; null: all there ever were or, where `lacks` names "
+                    "topics, unknown",
+                },
+                lacks={
+                    **_STRINGS,
+                    "description": "topics of which earlier records were gone when they were first read",
+                },
+                changes_at={**_nullable(_TIME), "description": "when time alone next changes the value"},
             ),
         },
-        changes_at={**_nullable(_TIME), "description": "when time alone changes the answer"},
     ),
 }
 
@@ -246,6 +326,17 @@ _DESCRIBE: Final = {
         description=_STRING,
         enter=_STRING,
         exit={"type": ["string", "null"]},
+        pacing={
+            **_nullable(
+                _object(
+                    dwell_ms=_COUNT,
+                    exit_dwell_ms=_COUNT,
+                    cooldown_ms=_COUNT,
+                    sample=_nullable({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+                )
+            ),
+            "description": "what holds crossings back; null: nothing does",
+        },
         members={"type": "integer", "minimum": 20},
         customers={"type": "integer", "minimum": 20, "description": "everybody; an estimate unless customers_exact"},
         customers_exact={"type": "boolean"},
@@ -295,15 +386,123 @@ _DESCRIBE: Final = {
     ),
 }
 
+_CROSSED: Final = _object(
+    segment=_STRING,
+    change={"enum": list(get_args(Change))},
+    crossing={"type": "integer", "minimum": 1},
+    time=_TIME,
+    cause={"enum": list(get_args(Cause))},
+    values={"type": "object"},
+    known={"enum": ["announced", "waiting", "folded"], "description": "from the topic, the outbox, or the fold alone"},
+)
+
+_HISTORY: Final = {
+    "description": "A line of `history CUSTOMER --json`: entries in order of the shard's clock, a summary at the end.",
+    "oneOf": [
+        _object(
+            time=_TIME,
+            event={
+                **_nullable(
+                    _object(
+                        type=_STRING,
+                        event_id=_STRING,
+                        occurred_at=_TIME,
+                        topic=_STRING,
+                        partition=_COUNT,
+                        offset=_COUNT,
+                    )
+                ),
+                "description": "null: time alone",
+            },
+            traits={"type": "array", "items": _object(trait=_STRING, before={}, after={})},
+            crossings={"type": "array", "items": _CROSSED},
+        ),
+        _object(
+            customer_id=_STRING,
+            generation=_NAME,
+            shard=_COUNT,
+            clock={**_TIME, "description": "the shard's, now"},
+            events=_COUNT,
+            duplicates=_COUNT,
+            log={
+                "type": "array",
+                "description": "the topics of which the log does not have all",
+                "items": _object(
+                    topic=_STRING,
+                    first_read={**_COUNT, "description": "the offset from which the generation read it"},
+                    begins={**_COUNT, "description": "the offset at which it begins now"},
+                    begins_at={**_nullable(_TIME), "description": "timestamp of the first record that is left"},
+                    gone={**_COUNT, "description": "how many offsets were folded and are gone"},
+                ),
+            },
+            whole_since={
+                "type": "object",
+                "description": "trait -> clock from which on it is whole, null: never; whole ones are left out",
+                "additionalProperties": _nullable(_TIME),
+            },
+            crossings_folded_otherwise={**_COUNT, "description": "crossings that the fold finds other than announced"},
+            differences={
+                "type": ["array", "null"],
+                "description": "traits' values and numbers of crossings that Redis holds otherwise; null: not compared",
+                "items": _object(name=_STRING, folded={}, stored={}),
+            },
+        ),
+    ],
+}
+
+_END_OF_PART: Final = {"type": ["number", "null"], "description": "null: without an end; durations in ms"}
+_QUANTILES: Final = {
+    "description": "Output of `quantiles TRAIT --json`. A share is a part of those who have a number.",
+    **_object(
+        trait=_STRING,
+        kind={"enum": ["number", "duration", "json"]},
+        generation=_NAME,
+        segment={"type": ["string", "null"], "description": "null: everybody"},
+        by={"type": "integer", "minimum": 2, "maximum": 101, "description": "how many parts were asked for"},
+        score={"type": "string", "description": "the expression to paste"},
+        breaks={"type": "array", "items": {"type": "number"}, "minItems": 1, "description": "durations in ms"},
+        parts={
+            "type": "array",
+            "items": _object(
+                **{"from": _END_OF_PART},
+                score={"type": "integer", "minimum": 1},
+                below=_END_OF_PART,
+                customers=_COUNT,
+                share=_SHARE,
+            ),
+        },
+        customers={**_COUNT, "description": "how many there are; an estimate unless customers_exact"},
+        customers_exact={"type": "boolean"},
+        sample=_object(
+            customers={**_COUNT, "description": "how many profiles were read"},
+            absent={**_COUNT, "description": "of these without a value"},
+            others={**_COUNT, "description": "of these with a value that is no number"},
+            due={**_COUNT, "description": "of these: what time alone has changed is not written yet"},
+        ),
+        currency={"type": ["string", "null"], "description": "of amounts, which are in its minor units"},
+    ),
+}
+
 _OUTPUTS: Final[Mapping[str, Schema]] = {
     "segment-change.json": _CHANGE,
     "dead-letter.json": _DEAD_LETTER,
     "profile.json": _PROFILE,
     "explain.json": _EXPLAIN,
+    "explain-customer.json": _EXPLAIN_CUSTOMER,
     "segments.json": {
         "description": "Output of `segments --json`.",
         "type": "array",
-        "items": _object(name=_STRING, description={"type": ["string", "null"]}, members=_COUNT),
+        "items": _object(
+            ("entered_1h", "left_1h", "entered_1d", "left_1d", "as_of"),
+            name=_STRING,
+            description={"type": ["string", "null"]},
+            members=_COUNT,
+            entered_1h={**_COUNT, "description": "crossings in the hour that ends at as_of"},
+            left_1h=_COUNT,
+            entered_1d={**_COUNT, "description": "crossings in the day that ends at as_of"},
+            left_1d=_COUNT,
+            as_of={**_nullable(_TIME), "description": "the newest of all shards' clocks; null before the first event"},
+        ),
     },
     "members.json": {
         "description": "Output of `members SEGMENT --json`.",
@@ -311,6 +510,8 @@ _OUTPUTS: Final[Mapping[str, Schema]] = {
         "items": _object(customer_id=_STRING, since=_TIME),
     },
     "describe.json": _DESCRIBE,
+    "history.json": _HISTORY,
+    "quantiles.json": _QUANTILES,
 }
 
 

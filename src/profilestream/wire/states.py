@@ -14,7 +14,7 @@ from profilestream.core.engine import Engine
 from profilestream.core.errors import StateMismatch
 from profilestream.core.profile import Profile
 
-VERSION = 1
+VERSION = 2
 _BIG_INTEGER = 1
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -32,9 +32,10 @@ _decode = msgspec.msgpack.Decoder(ext_hook=_extension).decode
 def encode_state(profile: Profile, engine: Engine) -> bytes:
     """The stored part of a profile."""
     slots, tiles, pending = engine.slots.canonical(profile)
+    held = profile.held if len(profile.held) < 2 else dict(sorted(profile.held.items()))
     state = (
         VERSION, engine.slots.layout, profile.revision, profile.event_time, profile.as_of,
-        slots, tiles, pending, profile.members, profile.ids,
+        slots, tiles, pending, profile.members, held, profile.ids,
     )  # fmt: skip
     try:
         return _encode(state)
@@ -44,17 +45,19 @@ def encode_state(profile: Profile, engine: Engine) -> bytes:
 
 def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
     """The profile that was stored, placed at its own clock; raises StateMismatch for another layout."""
-    version, layout, revision, event_time, as_of, slots, tiles, pending, members, ids = _decode(data)
+    version, layout, *rest = _decode(data)
     if version != VERSION or layout != engine.slots.layout:
         raise StateMismatch(
             f"a stored state has layout {layout} (version {version}), the definitions have {engine.slots.layout}; "
             "it was written under other definitions or by another version: see `profilestream status`"
         )
+    revision, event_time, as_of, slots, tiles, pending, members, held, ids = rest
     profile = Profile(customer_id, slots, tiles, pending)
     profile.revision = revision
     profile.event_time = event_time
     profile.as_of = as_of
     profile.members = members
+    profile.held = held
     profile.ids = ids
     return engine.revive(profile)
 

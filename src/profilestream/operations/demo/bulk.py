@@ -14,7 +14,7 @@ from profilestream.operations.changes import read_changes
 from profilestream.operations.demo.orders import TOPIC
 from profilestream.operations.demo.programs import Programs
 from profilestream.operations.produce import LineCheck, Produced, produce
-from profilestream.operations.segments import count_segments
+from profilestream.operations.segments import list_segments
 from profilestream.operations.status import ShardStatus, read_status
 from profilestream.settings import Settings
 from profilestream.store.questions import Profile
@@ -113,5 +113,5 @@ def _collect(settings: Settings, customers: Sequence[str], changes: Sequence[Seg
     redis = str(settings.redis)
     with ProfileReader(redis, settings.namespace) as reader:
         profiles = dict(zip(customers, reader.get_many(customers), strict=True))
-    _, counts = count_segments(redis, settings.namespace)
-    return Found(profiles, {count.name: count.members for count in counts}, changes)
+    counts = list_segments(redis, settings.namespace).segments
+    return Found(profiles, {count.name: count.traffic.members for count in counts}, changes)

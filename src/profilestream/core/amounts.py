@@ -1,10 +1,8 @@
-"""Which traits are amounts of money, read from their expressions.
+"""Which values are amounts of money, read from their expressions.
 
 An amount is an integer field that ends in `_minor`, of an event type with a currency. Sums, means and the like of
 amounts are amounts; times a number they still are, divided by one another no longer: exponents of a unit are added
 and subtracted as in dimensional analysis. What is not certain is a plain number.
-
-Never does any I/O.
 """
 
 from __future__ import annotations
@@ -28,7 +26,12 @@ def amounts(definitions: Definitions) -> frozenset[str]:
     """
     if definitions.money is None:
         return frozenset()
-    return frozenset(t.name for t in definitions.traits if _exponent(t.node, definitions.types, frozenset()) == 1)
+    return frozenset(t.name for t in definitions.traits if is_amount(t.node, definitions.types))
+
+
+def is_amount(node: Node, types: Mapping[str, EventType]) -> bool:
+    """Whether the value of an expression is an amount, or a list of amounts."""
+    return _exponent(node, types, frozenset()) == 1
 
 
 def _exponent(node: Node, types: Mapping[str, EventType], fields: frozenset[str]) -> int | None:
