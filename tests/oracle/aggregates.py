@@ -100,16 +100,16 @@ class ProfileScope:
         """The days in a row of which the last is today or yesterday."""
         zone = self.definitions.timezone
         days = {
-            date.fromisoformat(text)
+            date.fromisoformat(text).toordinal()
             for row, text in valued
             if date.fromisoformat(text) <= local_date(zone, row.occurred_ms)
         }
-        day = local_date(zone, self.clock_ms)
+        day = local_date(zone, self.clock_ms).toordinal()
         if day not in days:
-            day -= timedelta(days=1)
+            day -= 1
         length = 0
         while day in days:
-            length, day = length + 1, day - timedelta(days=1)
+            length, day = length + 1, day - 1
         return length
 
     def _unmatched(self, call: ast.Call) -> list[Value]:

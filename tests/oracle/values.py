@@ -54,7 +54,8 @@ def parse_time(value: str | int) -> int:
 def format_time(ms: int) -> str:
     """RFC 3339 in UTC with milliseconds: `2026-01-31T09:30:00.000Z`."""
     seconds, rest = divmod(ms, 1000)
-    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.") + f"{rest:03d}Z"
+    moment = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None)
+    return moment.isoformat() + f".{rest:03d}Z"
 
 
 def nanos(number: float) -> int:

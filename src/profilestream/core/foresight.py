@@ -70,6 +70,9 @@ class Foresight:
         self._readers: dict[int, list[tuple[int, x.Node]]] = {}
         self._differs: dict[int, Differs] = {}
         moving = {s.index for s in slots.all if s.moves}
+        self._missed = {
+            s.index: s.aggregate.missed for s in slots.all if type(s.aggregate).missed is not agg.Aggregate.missed
+        }
         for number, trait in enumerate(traits):
             for place in {slots.by_node[a].index for a in x.aggregates(trait.node)} & moving:
                 self._readers.setdefault(place, []).append((number, trait.node))
@@ -123,11 +126,14 @@ class Foresight:
         return False
 
     def _seen(self, profile: Profile, slots: list[Any], at: int, moved: Iterable[int]) -> bool:
-        """Whether any trait that reads these slots differs from what was written."""
+        """Whether any trait that reads these slots differs from what was written, or what did not fit into them."""
         written = profile.written
         assert written is not None
         for place in moved:
             if place in self._readers:
+                missed = self._missed.get(place)
+                if missed is not None and missed(slots[place]) != missed(profile.slots[place]):
+                    return True
                 differs = self._differs.get(place)
                 if differs is None:
                     differs = self._differs[place] = self._compile(self._readers[place])
