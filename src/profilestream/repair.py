@@ -3,7 +3,7 @@
 Whoever takes a shard over compares the head with what was announced (`begin`). If the shard's history does not hold it,
 the head is marked `repair`: the emitter waits, and folding goes on silently, each topic up to where it was then, the
 clock too. Refolding may find other crossings than before, since time and topics interleave differently. So at the end
-(`Updater.reconcile`) crossing numbers follow what subscribers were told: a membership that is what was announced takes
+(`differing`) crossing numbers follow what subscribers were told: a membership that is what was announced takes
 the announced number, every other is announced once as the next number, with the cause `repair`.
 
 All of it can be broken off anywhere, and set back itself: what the end needs lies in Redis (`repairs`) and in topic
@@ -12,12 +12,16 @@ All of it can be broken off anywhere, and set back itself: what the end needs li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 
+from profilestream.core.engine import Crossing, Engine
 from profilestream.core.errors import LogMismatch
+from profilestream.core.profile import Profile
+from profilestream.settings import Settings
 from profilestream.store.commits import Commit, Head, Mark
+from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.shard_store import ShardStore
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.announcer import AnnouncedPosition
@@ -55,6 +59,32 @@ class Repair:
         for (customer_id, segment), number in ((await self.store.repairs()) | found).items():
             by_customer.setdefault(customer_id, {})[segment] = number
         return by_customer, self.target.mark
+
+
+async def differing(
+    numbers: Mapping[str, Mapping[str, int]], cache: ProfileCache, engine: Engine, clock: int, settings: Settings
+) -> AsyncIterator[tuple[dict[str, Profile], list[tuple[str, Crossing]]]]:
+    """For a commit at a time: the profiles that take other numbers, and the crossings that have to be announced.
+
+    `numbers` are the last announced, by customer and segment. No more customers or changes come at once than a commit
+    may have; the next come once these were sent.
+    """
+    waiting = list(numbers)
+    while waiting:
+        customers = waiting[: settings.commit_customers_max]
+        del waiting[: len(customers)]
+        changed: dict[str, Profile] = {}
+        crossings: list[tuple[str, Crossing]] = []
+        for looked_at, (customer_id, profile) in enumerate((await cache.look_up(customers)).items(), 1):
+            found = engine.reconcile(profile, numbers[customer_id], clock) if profile.revision else None
+            if found is not None:
+                changed[customer_id] = profile
+                crossings += [(customer_id, crossing) for crossing in found]
+            if len(crossings) >= settings.commit_changes_max:
+                waiting[:0] = customers[looked_at:]
+                break
+        if changed:
+            yield changed, crossings
 
 
 async def begin(store: ShardStore, head: Head, announced: AnnouncedPosition | None, in_history: bool) -> Head:

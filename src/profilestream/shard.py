@@ -5,34 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from redis.exceptions import RedisError
 
-from profilestream.core.engine import Engine
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch
 from profilestream.repair import Repair, SetBack, begin, first_positions
-from profilestream.settings import Settings
 from profilestream.store.commits import Head
 from profilestream.store.keys import ShardKeys
-from profilestream.store.metadata import Generation
 from profilestream.store.pipeline import open_pipeline
 from profilestream.store.shard_store import ShardStore
-from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.announcer import Fenced
-from profilestream.stream.counters import Counters
 from profilestream.stream.endings import end_tasks
-from profilestream.stream.outward import Outward
-from profilestream.stream.producers import ForwardingProducer
-from profilestream.stream.reports import Troubles, named
-from profilestream.stream.slices import Inbox, Slice, waiting_bytes_part
-from profilestream.stream.sources import Sources
-from profilestream.stream.topic_ids import TopicIds
-from profilestream.stream.turns import Turns
+from profilestream.stream.reports import named
+from profilestream.stream.slices import Inbox, Slice
+from profilestream.tools import Tools
 from profilestream.updater import Conflict, Updater
 
 BACKOFF_S = (0.05, 5.0)
@@ -43,34 +33,6 @@ DRAIN_S_MAX = 3.0
 ANSWER_AGE_MS_MAX = 2_000
 FAILURES_MAX = 5
 """So often in a row a shard begins anew after an error that is no lost server; then it stops, loudly."""
-
-
-@dataclass
-class Tools:
-    """What all shards of a worker share."""
-
-    settings: Settings
-    generation: Generation
-    engine: Engine
-    sources: Sources
-    producer: ForwardingProducer
-    counters: Counters
-    announced: AnnouncedLog
-    reassert: Callable[[], Awaitable[None]]
-    report: Callable[[str], None]
-    troubles: Troubles
-    topic_ids: TopicIds
-
-    def __post_init__(self) -> None:
-        self._restart = asyncio.Lock()
-        self.turns = Turns(self.settings.passing_time_at_once_max)
-        self.waiting_bytes_max = waiting_bytes_part(self.settings, self.generation.shards, len(self.sources.topics))
-
-    async def revive_producer(self) -> None:
-        """Begins a failed producer anew, once for all who found it failed."""
-        async with self._restart:
-            if self.producer.failed:
-                await self.producer.restart()
 
 
 class Shard:
@@ -160,26 +122,16 @@ class Shard:
             await store.load_script()
             head, repair = await self._head(store)
             positions, starts = await self._positions(head, repair)
-            inbox = Inbox(positions, repair.target.positions if repair is not None else None)
             updater = self._updater = Updater(
                 shard=self.number,
                 head=head,
-                inbox=inbox,
+                inbox=Inbox(positions, repair.target.positions if repair is not None else None),
                 store=store,
-                engine=tools.engine,
-                sources=tools.sources,
-                outward=Outward(tools.producer, tools.settings),
-                settings=tools.settings,
-                generation=tools.generation.name,
-                shards=tools.generation.shards,
-                counters=tools.counters,
+                tools=tools,
                 wall_clock=self._wall_clock,
                 made_room=self._made_room,
-                report=tools.report,
                 starts=starts,
                 repair=repair,
-                well=lambda: tools.troubles.over(self.number),
-                turns=tools.turns,
             )
             self._release_buffers()
             await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in positions.items()})

@@ -15,31 +15,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 
 from profilestream.core.counting import counted
-from profilestream.core.engine import Crossing, Engine, Handler
+from profilestream.core.engine import Crossing, Handler
 from profilestream.core.profile import Profile
-from profilestream.repair import Repair
-from profilestream.settings import Settings
+from profilestream.due import Due
+from profilestream.repair import Repair, differing
 from profilestream.store.commits import Commit, CommitReply, Head, Mark, Stage
 from profilestream.store.keys import shard_of
+from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
-from profilestream.stream.counters import Counters
 from profilestream.stream.heralds import Herald, membership
 from profilestream.stream.outward import Outward
 from profilestream.stream.slices import Inbox, Record
-from profilestream.stream.sources import Accepted, Sources
+from profilestream.stream.sources import Accepted
 from profilestream.stream.strays import Origin
-from profilestream.stream.turns import Turn, Turns
+from profilestream.tools import Tools
 from profilestream.wire.changes import Cause
 from profilestream.wire.dead_letters import Rejection
 from profilestream.wire.events import Event
-from profilestream.wire.states import profile_of
 
 CLOCK_START_MS = -(1 << 62)
 WELL_AFTER_S = 1.0
@@ -85,25 +84,15 @@ class Updater:
         head: Head,
         inbox: Inbox,
         store: ShardStore,
-        engine: Engine,
-        sources: Sources,
-        outward: Outward,
-        settings: Settings,
-        generation: str,
-        shards: int,
-        counters: Counters,
+        tools: Tools,
         wall_clock: Callable[[], int | None],
         made_room: Callable[[], None],
-        report: Callable[[str], None],
-        starts: Mapping[str, int] | None = None,
-        repair: Repair | None = None,
-        well: Callable[[], None] = lambda: None,
-        turns: Turns | None = None,
+        starts: Mapping[str, int] | None,
+        repair: Repair | None,
     ) -> None:
-        """`well` is called whenever a commit is done, and while there is nothing to commit.
-
-        `turns` are the worker's: who lets time pass.
-        """
+        """`wall_clock` says to where the clock may go with no event, `made_room` is told when records were taken out of
+        the inbox; `starts` are for the head, where they differ from what it says."""
+        settings, engine, shards = tools.settings, tools.engine, tools.generation.shards
         self.shard = shard
         self.inbox = inbox
         self.positions = dict(head.positions)
@@ -113,31 +102,26 @@ class Updater:
         self.outbox_changes = 0
         self.committed = False
         self._store = store
+        self._tools = tools
         self._engine = engine
-        self._sources = sources
-        self._outward = outward
         self._settings = settings
         self._shards = shards
-        self._counters = counters
+        self._counters = tools.counters
         self._wall_clock = wall_clock
         self._made_room = made_room
-        self._report = report
         self._starts = starts
         self._repair = repair
-        self._well = well
         self._began_s = time.monotonic()
         self._commit = head.commit
         self._sequence = head.sequence
         self._origins = dict(head.origins)
+        self._outward = Outward(tools.producer, settings)
         self._writer = ProfileWriter(engine)
-        self._herald = Herald(generation, engine.definitions.fingerprint, settings.source)
-        self._cache: OrderedDict[str, Profile] = OrderedDict()
-        self._cached_max = max(settings.commit_customers_max * 2, settings.cached_profiles_max // shards)
+        self._herald = Herald(tools.generation.name, engine.definitions.fingerprint, settings.source)
+        cached_max = max(settings.commit_customers_max * 2, settings.cached_profiles_max // shards)
+        self._cache = ProfileCache(store, engine, cached_max)
         self._in_flight: deque[tuple[asyncio.Future[CommitReply], Commit, int]] = deque()
-        self._due: list[str] = []
-        self._passing: dict[str, int] = {}
-        self._turns = turns if turns is not None else Turns(1)
-        self._turn: Turn | None = None
+        self._due = Due(tools.turns, self.wake)
         self._head_checked_s = time.monotonic()
         self._ticked_s = self._followed_s = 0.0
         self._time_had_its_turn = False
@@ -151,7 +135,7 @@ class Updater:
                 await self._settle(self._settings.commits_in_flight_max - 1)
                 self._follow_wall_clock()
                 full = self._outbox_is_full()
-                if not full and self._may_pass_time() and not (self.inbox and self._time_had_its_turn):
+                if not full and self._due.is_our_turn() and not (self.inbox and self._time_had_its_turn):
                     self._time_had_its_turn = True
                     await self._pass_time()
                 elif self.inbox and not full:
@@ -165,7 +149,7 @@ class Updater:
                     await self._rest()
             await self._settle(0)
         finally:
-            self._end_turn()
+            self._due.end_turn()
 
     def stop(self) -> None:
         """Asks `run` to return once what is in flight is answered; nothing new is begun."""
@@ -180,7 +164,7 @@ class Updater:
         if batch.outward:
             # Acknowledged before the positions pass it: a crash in between forwards again, and is found out.
             await self._outward.flush()
-        await self._load(batch.missing, batch.profiles)
+        batch.profiles |= await self._cache.load(batch.missing)
         for part in self._fold(batch):
             self._origins.update(part.origins)
             self._send(part.profiles, part.crossings, part.origins, part.events, positions=part.positions)
@@ -190,8 +174,8 @@ class Updater:
     def _take(self) -> Batch:
         """Takes, decodes and routes records up to the limits of one commit."""
         batch, limits = Batch(began=dict(self.inbox.positions)), self._settings
-        profiles, missing, accepted, cache = batch.profiles, batch.missing, batch.accepted, self._cache
-        take, read, now_ms = self.inbox.take, self._sources.read, time.time_ns() // 1_000_000
+        profiles, missing, accepted, cached = batch.profiles, batch.missing, batch.accepted, self._cache.get
+        take, read, now_ms = self.inbox.take, self._tools.sources.read, time.time_ns() // 1_000_000
         size = 0
         while len(profiles) + len(missing) < limits.commit_customers_max and size < limits.commit_bytes_max:
             record = take()
@@ -206,10 +190,9 @@ class Updater:
                 continue
             customer_id = event.customer_id
             if customer_id not in profiles and customer_id not in missing:
-                profile = cache.get(customer_id)
+                profile = cached(customer_id)
                 if profile is not None:
                     profiles[customer_id] = profile
-                    cache.move_to_end(customer_id)
                 elif shard_of(customer_id, self._shards) == self.shard:
                     missing.add(customer_id)
                 else:
@@ -227,23 +210,6 @@ class Updater:
         self._outward.stray(found, self._shards)
         self._counters.count_stray()
         batch.outward = True
-
-    async def _load(self, missing: Iterable[str], profiles: dict[str, Profile], live: bool = True) -> None:
-        """Adds the profiles of customers that are not cached: stored ones, or new ones.
-
-        Where the cache is full, those for whom time passes do not drive out those who do something.
-        """
-        wanted = list(missing)
-        if not wanted:
-            return
-        cache = self._cache
-        for customer_id, state in zip(wanted, await self._store.load(wanted), strict=True):
-            profile = profiles[customer_id] = profile_of(customer_id, state, self._engine)
-            if live or len(cache) < self._cached_max:
-                cache[customer_id] = profile
-        while len(cache) > self._cached_max:
-            # Safe while commits are in flight: a later load comes behind them on the same connection.
-            cache.popitem(last=False)
 
     def _fold(self, batch: Batch) -> Iterator[Part]:
         """Folds events in their order; the shard's clock moves before each. Duplicates are not counted.
@@ -275,7 +241,7 @@ class Updater:
                 if len(part.crossings) >= changes_max:
                     self.clock = clock
                     yield part
-                    part = Part(positions)
+                    clock, part = self.clock, Part(positions)
         self.clock = clock
         if duplicates:
             self._counters.count_duplicates(duplicates)
@@ -296,9 +262,7 @@ class Updater:
 
         The worker's turn, if it took one, goes on until the commit is answered.
         """
-        customers, self._due = self._due, []
-        profiles = {c: self._cache[c] for c in customers if c in self._cache}
-        await self._load([c for c in customers if c not in profiles], profiles, live=False)
+        profiles = await self._cache.look_up(self._due.take())
         moved: dict[str, Profile] = {}
         crossings: list[tuple[str, Crossing]] = []
         for customer_id, profile in profiles.items():
@@ -317,26 +281,8 @@ class Updater:
                 profile.written = None
         if moved:
             self._send(moved, crossings, {}, 0)
-            self._passing.update(dict.fromkeys(moved, self._sequence))
-            if (turn := self._turn) is not None:
-                self._turn = None
-                self._in_flight[-1][0].add_done_callback(lambda _: self._turns.give_back(turn))
-        self._end_turn()
-
-    def _may_pass_time(self) -> bool:
-        """Whether customers are due and it is this shard's turn; one that is not asks for it."""
-        if not self._due:
-            self._end_turn()
-            return False
-        if self._turn is None:
-            self._turn = self._turns.ask()
-            self._turn.add_done_callback(lambda _: self.wake.set())
-        return self._turn.done()
-
-    def _end_turn(self) -> None:
-        if self._turn is not None:
-            self._turns.give_back(self._turn)
-            self._turn = None
+            self._due.passes(moved, self._sequence, self._in_flight[-1][0])
+        self._due.end_turn()
 
     def _send(
         self,
@@ -380,49 +326,30 @@ class Updater:
                 raise Conflict
             self.positions = dict(commit.positions)
             self.committed = True
-            self._well()
+            self._tools.troubles.over(self.shard)
             self._counters.add(events, len(commit.profiles), len(commit.changes))
             self.outbox_changes = reply.outbox_changes
-            for write in commit.profiles:
-                if self._passing.get(write.customer_id) == commit.sequence:
-                    del self._passing[write.customer_id]
-            # A reply is older than what is in flight behind it.
-            self._due = [c for c in reply.due if c not in self._passing]
+            self._due.answered(commit, reply)
             self._head_checked_s = time.monotonic()
 
     async def _reconcile(self, repair: Repair) -> None:
         """The end of a repair: numbers go on from what was announced, and whatever differs is announced."""
         self.clock = max(self.clock, repair.target.clock or self.clock)
-        while due := [c for c, _ in await self._store.due(self.clock, self._settings.timers_page_max)]:
-            self._due = due
+        while due := await self._store.due(self.clock, self._settings.timers_page_max):
+            self._due.name(customer_id for customer_id, _ in due)
             await self._pass_time()
             await self._settle(0)
         numbers, mark = await repair.numbers()
-        differences, waiting = 0, list(numbers)
-        while waiting:
-            customers = waiting[: self._settings.commit_customers_max]
-            del waiting[: len(customers)]
-            profiles = {c: self._cache[c] for c in customers if c in self._cache}
-            await self._load([c for c in customers if c not in profiles], profiles)
-            changed: dict[str, Profile] = {}
-            crossings: list[tuple[str, Crossing]] = []
-            for number, (customer_id, profile) in enumerate(profiles.items(), 1):
-                found = self._engine.reconcile(profile, numbers[customer_id], self.clock) if profile.revision else None
-                if found is not None:
-                    changed[customer_id] = profile
-                    crossings += [(customer_id, crossing) for crossing in found]
-                if len(crossings) >= self._settings.commit_changes_max:
-                    waiting[:0] = list(profiles)[number:]
-                    break
+        differences = 0
+        async for profiles, crossings in differing(numbers, self._cache, self._engine, self.clock, self._settings):
             differences += len(crossings)
-            if changed:
-                self._send(changed, crossings, {}, 0, "announce")
-                await self._settle(0)
+            self._send(profiles, crossings, {}, 0, "announce")
+            await self._settle(0)
         self._send({}, [], {}, 0, "end", mark)
         await self._settle(0)
         self._repair = None
         self.inbox.lift()
-        self._report(f"shard {self.shard}: repaired; {counted(differences, 'difference')} announced")
+        self._tools.report(f"shard {self.shard}: repaired; {counted(differences, 'difference')} announced")
 
     # Between batches
 
@@ -432,7 +359,7 @@ class Updater:
         if now_s - self._ticked_s >= self._settings.tick_interval_ms / 1000:
             self._ticked_s = now_s
             await self._tick(now_s)
-        if self._due and not self._outbox_is_full() and self._may_pass_time():
+        if self._due and not self._outbox_is_full() and self._due.is_our_turn():
             return
         if self.inbox and not self._outbox_is_full():
             return
@@ -459,7 +386,7 @@ class Updater:
         if self._outbox_is_full():
             if not self._told_full:
                 self._told_full = True
-                self._report(
+                self._tools.report(
                     f"shard {self.shard}: {self.outbox_changes:,} changes wait for the emitter; "
                     "folding pauses until it has announced some"
                 )
@@ -467,12 +394,13 @@ class Updater:
             return
         if self._told_full:
             self._told_full = False
-            self._report(f"shard {self.shard}: folding goes on")
+            self._tools.report(f"shard {self.shard}: folding goes on")
         self._follow_wall_clock()
         if now_s - self._began_s >= WELL_AFTER_S:
-            self._well()
+            self._tools.troubles.over(self.shard)
         if not self._due:
-            self._due = [c for c, _ in await self._store.due(self.clock, self._settings.timers_page_max)]
+            due = await self._store.due(self.clock, self._settings.timers_page_max)
+            self._due.name(customer_id for customer_id, _ in due)
 
     def _follow_wall_clock(self) -> None:
         """Moves the clock on where the shard has caught up.

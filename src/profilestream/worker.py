@@ -20,7 +20,7 @@ from faust.types import TP
 from profilestream.core.engine import Engine
 from profilestream.core.errors import ProfilestreamError, ServerUnavailable, UsageError
 from profilestream.settings import Settings
-from profilestream.shard import Shard, Tools
+from profilestream.shard import Shard
 from profilestream.store.keys import Keys
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.counters import Counters
@@ -35,6 +35,7 @@ from profilestream.stream.sources import Sources
 from profilestream.stream.topic_ids import TopicIds
 from profilestream.stream.topics import Admin, wait_for_kafka
 from profilestream.stream.watch import watch_kafka
+from profilestream.tools import Tools
 from profilestream.wire.definitions import parse_definitions
 
 BACKOFF_S = (0.1, 5.0)

@@ -238,11 +238,11 @@ MUTATIONS: Final = (
         "Profiles in the cache outlive the updater that is dropped after a conflict or a lost reply.",
         (
             Edit(
-                "updater.py",
-                "self._cache: OrderedDict[str, Profile] = OrderedDict()",
-                "self._cache: OrderedDict[str, Profile] = _KEPT.setdefault((id(engine), shard), OrderedDict())",
+                "store/profile_cache.py",
+                "self._cached: OrderedDict[str, Profile] = OrderedDict()",
+                "self._cached: OrderedDict[str, Profile] = _KEPT.setdefault((id(engine), store.keys), OrderedDict())",
             ),
-            Edit("updater.py", "CLOCK_START_MS = -(1 << 62)\n", "CLOCK_START_MS = -(1 << 62)\n_KEPT: dict = {}\n"),
+            Edit("store/profile_cache.py", "class ProfileCache:", "_KEPT: dict = {}\n\n\nclass ProfileCache:"),
         ),
         (SIMULATOR,),
     ),

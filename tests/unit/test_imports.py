@@ -14,8 +14,8 @@ ROOT = Path(profilestream.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = {
-    "core": 0, "simulation": 0, "wire": 1, "store": 2, "stream": 2, "repair": 3, "updater": 3, "worker": 3, "shard": 3,
-    "emitter": 3, "operations": 4, "cli": 5,
+    "core": 0, "simulation": 0, "wire": 1, "store": 2, "stream": 2, "tools": 3, "due": 3, "repair": 3, "updater": 3,
+    "shard": 3, "worker": 3, "emitter": 3, "operations": 4, "cli": 5,
 }  # fmt: skip
 """cli -> operations -> (updater, worker, work, emitter) -> stream, store -> wire -> core."""
 

@@ -1,0 +1,51 @@
+"""What all shards of a worker share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from profilestream.core.engine import Engine
+from profilestream.settings import Settings
+from profilestream.store.metadata import Generation
+from profilestream.stream.announced import AnnouncedLog
+from profilestream.stream.counters import Counters
+from profilestream.stream.producers import ForwardingProducer
+from profilestream.stream.reports import Troubles
+from profilestream.stream.slices import waiting_bytes_part
+from profilestream.stream.sources import Sources
+from profilestream.stream.topic_ids import TopicIds
+from profilestream.stream.turns import Turns
+
+
+@dataclass
+class Tools:
+    """One of each: the settings, the engine, the way out, and what is said and counted.
+
+    `report` gets a line for a person, `troubles` what stands in the way of which part. `reassert` writes into Redis
+    which generation is live, where that was lost.
+    """
+
+    settings: Settings
+    generation: Generation
+    engine: Engine
+    sources: Sources
+    producer: ForwardingProducer
+    counters: Counters
+    announced: AnnouncedLog
+    reassert: Callable[[], Awaitable[None]]
+    report: Callable[[str], None]
+    troubles: Troubles
+    topic_ids: TopicIds
+
+    def __post_init__(self) -> None:
+        self._restart = asyncio.Lock()
+        self.turns = Turns(self.settings.passing_time_at_once_max)
+        self.waiting_bytes_max = waiting_bytes_part(self.settings, self.generation.shards, len(self.sources.topics))
+
+    async def revive_producer(self) -> None:
+        """Begins a failed producer anew, once for all who found it failed."""
+        async with self._restart:
+            if self.producer.failed:
+                await self.producer.restart()
