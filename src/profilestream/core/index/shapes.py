@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from profilestream.core.groups import Atom, Equal, Group, Guard
+from profilestream.core.index.groups import Atom, Equal, Group, Guard
 
 
 @dataclass(frozen=True, slots=True, eq=False)

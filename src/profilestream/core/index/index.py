@@ -20,11 +20,11 @@ from profilestream.core import expressions as x
 from profilestream.core import words
 from profilestream.core.codegen import NUMERIC, Code
 from profilestream.core.expressions import Node
-from profilestream.core.groups import ABSENT, Atom, Equal, Group, Inside, Keyed, Members, Ordered
+from profilestream.core.index.groups import ABSENT, Atom, Equal, Group, Inside, Keyed, Members, Ordered
+from profilestream.core.index.shapes import Condition, Shapes, Test, joined, own
 from profilestream.core.linear import FLIPPED
 from profilestream.core.maps import ByKey
 from profilestream.core.readout import PRESENT, compile_part, part_of, profile_code
-from profilestream.core.shapes import Condition, Shapes, Test, joined, own
 from profilestream.core.slots import Slots
 from profilestream.core.words import NEVER
 
