@@ -1,8 +1,13 @@
 """The segment index: which segments can have changed, found from thresholds rather than by evaluating all.
 
-index       every segment's conditions, the probes that keep a profile's positions, and the conditions' truth there
-shapes      conditions as the index has them: `and` and `or` of comparisons; what is alike is compiled once
-groups      one expression each, where its value lies for a profile, and who looks at that
+index        every segment's conditions, the probes that keep a profile's positions, and the conditions' truth there
+shapes       conditions as the index has them: `and` and `or` of comparisons; what is alike is compiled once
+comparisons  a comparison, and what the group of those of one expression is to answer
+groups       the kinds of groups: where the expression's value lies for a profile
+keyed        the group of a map: a line for each of its keys
+lines        constants in order, among which a value lies
+dependents   who looks at a value, and under which guard
+owners       who looks at which cuts, words or elements, and whose differ between two positions
 
 An event costs what the different expressions that it feeds cost, never what the constants, words, keys and segments do;
 and what truly lies between old and new.

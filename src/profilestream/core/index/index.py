@@ -20,7 +20,9 @@ from profilestream.core import expressions as x
 from profilestream.core import words
 from profilestream.core.codegen import NUMERIC, Code
 from profilestream.core.expressions import Node
-from profilestream.core.index.groups import ABSENT, Atom, Equal, Group, Inside, Keyed, Members, Ordered
+from profilestream.core.index.comparisons import ABSENT, Atom, Group
+from profilestream.core.index.groups import Equal, Inside, Members, Ordered
+from profilestream.core.index.keyed import Keyed
 from profilestream.core.index.shapes import Condition, Shapes, Test, joined, own
 from profilestream.core.linear import FLIPPED
 from profilestream.core.maps import ByKey

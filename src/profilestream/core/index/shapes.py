@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from profilestream.core.index.groups import Atom, Equal, Group, Guard
+from profilestream.core.index.comparisons import Atom, Group, Guard
+from profilestream.core.index.groups import Equal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
