@@ -19,14 +19,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from profilestream.oracle.aggregates import ProfileScope
+from profilestream.oracle.expressions import evaluate
+from profilestream.oracle.history import History, read_event
+from profilestream.oracle.sources import RefusedError
 from tests.chaos.feeding import TYPE_OF_TOPIC
 from tests.chaos.story import VALUE_BYTES_MAX
 from tests.comparison import Expected, Stored, differences
 from tests.oracle import CustomerOutcome, Definitions, Membership, Outcome, shard_of
-from tests.oracle.aggregates import ProfileScope
-from tests.oracle.expressions import evaluate
-from tests.oracle.history import History, read_event
-from tests.oracle.sources import RefusedError
 
 FUTURE_MS_MAX = 5 * 60_000
 Place = tuple[str, int, int]

@@ -1,13 +1,22 @@
-"""A second, naive reading of the public contract, to hold the engine against.
+"""The oracle played through time: one shard's events in order, every crossing on the way.
 
-It imports nothing of the engine. Every answer is computed from all of a customer's events, by brute force,
-with exact numbers: slow, and simple enough to be checked by eye.
+What it stands on is `profilestream.oracle`, the naive reading of the contract that `verify` uses too; like that it
+imports nothing of the engine. Every answer is computed from all of a customer's events, by brute force, with exact
+numbers: slow, and simple enough to be checked by eye.
 """
 
-from tests.oracle.definitions import Definitions, UnsupportedError
+from profilestream.oracle import (
+    Definitions,
+    Duration,
+    Time,
+    UnsupportedError,
+    format_time,
+    murmur2,
+    parse_time,
+    readable,
+    shard_of,
+)
 from tests.oracle.replay import Change, CustomerOutcome, Membership, Oracle, Outcome
-from tests.oracle.shards import murmur2, shard_of
-from tests.oracle.values import Duration, Time, format_time, parse_time, readable
 
 __all__ = [
     "Change",

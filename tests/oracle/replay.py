@@ -7,22 +7,20 @@ customer is played alone: whatever falls due by time up to that clock, then the 
 from __future__ import annotations
 
 import bisect
-import hashlib
 import math
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from tests.oracle.aggregates import ProfileScope, next_midnight_ms
-from tests.oracle.definitions import DAY_MS, Definitions, Segment
-from tests.oracle.expressions import evaluate
-from tests.oracle.history import Event, History, read_event
-from tests.oracle.values import Duration, Time, Value, is_number, readable
+from profilestream.oracle.aggregates import ProfileScope, next_midnight_ms
+from profilestream.oracle.definitions import DAY_MS, Definitions, Segment
+from profilestream.oracle.duplicates import Remembered
+from profilestream.oracle.expressions import evaluate
+from profilestream.oracle.history import Event, History, read_event
+from profilestream.oracle.memberships import in_sample
+from profilestream.oracle.values import Duration, Time, Value, is_number, readable
 
-REMEMBERED_IDS = 256
-REMEMBERED_MS = DAY_MS
 PROBE_MS = 1_000 * DAY_MS
 """How far ahead a comparison is looked at: whole days, so that `days_since` moves by as many."""
 
@@ -105,14 +103,14 @@ class Oracle:
         `until_ms` moves the clock on after the last event.
         """
         outcome = Outcome()
-        remembered: dict[str, OrderedDict[tuple[str, str], int]] = {}
+        remembered: dict[str, Remembered] = {}
         arrivals: dict[str, list[tuple[Event, int]]] = {}
         for index, raw in enumerate(events):
             event = read_event(self.definitions, raw, index)
             if event is None:
                 continue
-            ids = remembered.setdefault(event.customer_id, OrderedDict())
-            if _is_duplicate(ids, event, raw.get("arrived_at", 0)):
+            ids = remembered.setdefault(event.customer_id, Remembered())
+            if ids.has(event.type, event.event_id, raw.get("arrived_at", 0)):
                 outcome.duplicates += 1
                 continue
             outcome.clock_ms = max(event.occurred_ms, outcome.clock_ms or event.occurred_ms)
@@ -133,18 +131,6 @@ class Oracle:
         return CustomerOutcome(
             customer_id, self.definitions, customer.history, final_ms, customer.memberships, customer.changes
         )
-
-
-def _is_duplicate(ids: OrderedDict[tuple[str, str], int], event: Event, arrived_ms: int) -> bool:
-    """Whether an id is among those remembered; if not, it is remembered from now on."""
-    key = (event.type, event.event_id)
-    if key in ids and ids[key] > arrived_ms - REMEMBERED_MS:
-        return True
-    ids.pop(key, None)
-    ids[key] = arrived_ms
-    if len(ids) > REMEMBERED_IDS:
-        ids.popitem(last=False)
-    return False
 
 
 class Answer(NamedTuple):
@@ -263,12 +249,6 @@ class _Customer:
         left_ms = self._left_ms.get(segment.name)
         ready_ms = since_ms + segment.dwell_ms
         return ready_ms if left_ms is None else max(ready_ms, left_ms + segment.cooldown_ms)
-
-
-def in_sample(segment: str, customer_id: str, share: Fraction) -> bool:
-    """Whether the customer's place among all, by hash, lies below the share."""
-    digest = hashlib.blake2b(segment.encode() + b"\0" + customer_id.encode(), digest_size=8).hexdigest()
-    return Fraction(int(digest, 16), 2**64) < share
 
 
 def _next_whole_day_ms(start: Value, after_ms: int) -> int:

@@ -10,8 +10,9 @@ from decimal import Decimal
 from typing import Any
 
 from hypothesis import strategies as st
-from tests.oracle.declarations import Declared, fields_of
-from tests.oracle.sources import CLOUDEVENTS
+
+from profilestream.oracle.declarations import Declared, fields_of
+from profilestream.oracle.sources import CLOUDEVENTS
 
 MARK = "§"
 """Stands in every text of a record, and nowhere in a definitions file: what shows it tells of a record's values."""

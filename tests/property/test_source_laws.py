@@ -12,12 +12,12 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.oracle.declarations import Declared
-from tests.oracle.sources import Found, Reader, RefusedError, converted, mapping_of, unreadable
 from tests.property.sources import MARK, Case, cases, damaged, junk, own_cases, toml
 
 from profilestream.core.money import Money, minor_digits
 from profilestream.core.problems import DefinitionsError
+from profilestream.oracle.declarations import Declared
+from profilestream.oracle.sources import Found, Reader, RefusedError, converted, mapping_of, unreadable
 from profilestream.wire.dead_letters import Rejection
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.events import Event, EventDecoder

@@ -9,13 +9,13 @@ from typing import Any
 
 from faust.types import TP
 
+from profilestream.oracle.aggregates import ProfileScope
+from profilestream.oracle.expressions import evaluate
+from profilestream.oracle.history import History, read_event
+from profilestream.oracle.memberships import in_sample
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.wire.states import decode_state
 from tests.oracle import Outcome, format_time, readable, shard_of
-from tests.oracle.aggregates import ProfileScope
-from tests.oracle.expressions import evaluate
-from tests.oracle.history import History, read_event
-from tests.oracle.replay import in_sample
 from tests.simulator import definitions
 from tests.simulator.counted import miscounts
 from tests.simulator.redis_data import SortedSet

@@ -14,8 +14,8 @@ ROOT = Path(profilestream.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = {
-    "core": 0, "simulation": 0, "wire": 1, "store": 2, "stream": 2, "tools": 3, "due": 3, "repair": 3, "updater": 3,
-    "shard": 3, "worker": 3, "emitter": 3, "operations": 4, "cli": 5,
+    "core": 0, "simulation": 0, "oracle": 0, "wire": 1, "store": 2, "stream": 2, "tools": 3, "due": 3, "repair": 3,
+    "updater": 3, "shard": 3, "worker": 3, "emitter": 3, "operations": 4, "cli": 5,
 }  # fmt: skip
 """cli -> operations -> (updater, worker, work, emitter) -> stream, store -> wire -> core."""
 
@@ -91,6 +91,16 @@ def test_the_core_imports_only_the_standard_library_and_msgspec() -> None:
             roots = {name.split(".")[0] for name in imports(file)}
             assert roots <= {*sys.stdlib_module_names, "msgspec", "profilestream"}, file.name
             assert own_parts(file) <= {"core"}, file.name
+
+
+def test_the_oracle_shares_no_code_with_anything_it_is_held_against() -> None:
+    for file in FILES:
+        if part_of(file) == "oracle":
+            roots = {name.split(".")[0] for name in imports(file)}
+            assert roots <= {*sys.stdlib_module_names, "profilestream"}, file.name
+            assert own_parts(file) <= {"oracle"}, file.name
+        elif part_of(file) not in ("operations", "cli"):
+            assert "oracle" not in own_parts(file), file.name
 
 
 def test_the_core_reads_no_clock_and_does_no_input_or_output() -> None:

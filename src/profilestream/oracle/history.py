@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tests.oracle.declarations import Declared
-from tests.oracle.definitions import Definitions
-from tests.oracle.expressions import RowScope, evaluate
-from tests.oracle.sources import RefusedError
-from tests.oracle.values import NANO, Time, Value, nanos
+from profilestream.oracle.declarations import Declared
+from profilestream.oracle.definitions import Definitions
+from profilestream.oracle.expressions import RowScope, evaluate
+from profilestream.oracle.sources import Reader, RefusedError
+from profilestream.oracle.values import NANO, Time, Value, nanos
 
 PURCHASE = "purchase"
 ATTRIBUTES = "attributes"
@@ -65,9 +65,14 @@ def read_event(definitions: Definitions, raw: Mapping[str, Any], index: int) -> 
         kind, reader = raw["type"], definitions.reader(raw["type"])
         given = {k: v for k, v in raw.items() if k not in ("type", "arrived_at")}
     try:
-        read = reader.read(given)
+        return event_of(kind, reader, given, index)
     except RefusedError:
         return None
+
+
+def event_of(kind: str, reader: Reader, given: Any, index: int) -> Event:
+    """The event of a type in a record's JSON; raises RefusedError for a dead letter."""
+    read = reader.read(given)
     fields = {f.name: _value(f, read[f.name]) for f in reader.fields if read[f.name] is not None}
     items = tuple(_item(item) for item in read.get("items") or ()) if kind == PURCHASE else ()
     return Event(kind, read["event_id"], read["customer_id"], read["occurred_at"], index, fields, items)

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.oracle.definitions import Definitions, UnsupportedError, duration_ms, keyword, window_of
-from tests.oracle.expressions import RowScope, evaluate
-from tests.oracle.history import ATTRIBUTES, History, Row
-from tests.oracle.values import Duration, Value, exact, is_before, is_number, json_text, quotient
+from profilestream.oracle.definitions import Definitions, UnsupportedError, duration_ms, keyword, window_of
+from profilestream.oracle.expressions import RowScope, evaluate
+from profilestream.oracle.history import ATTRIBUTES, History, Row
+from profilestream.oracle.values import Duration, Value, exact, is_before, is_number, json_text, quotient
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,27 +75,16 @@ class ProfileScope:
         if verb == "latest":
             return self._latest(call, subject)
         if verb == "streak":
-            return self._streak(self.history.remembered(call, lambda: self._valued(verb, subject)))
+            return self._streak(self.history.remembered(call, lambda: valued_rows(self.history, verb, subject)))
         if verb == "unmatched":
             return self._unmatched(call)
-        valued = self._in_window(call, self.history.remembered(call, lambda: self._valued(verb, subject)))
+        valued = self._in_window(call, self.history.remembered(call, lambda: valued_rows(self.history, verb, subject)))
         by = keyword(call, "by")
         if by is not None:
             return self._grouped(verb, valued, by)
         if verb == "top":
             return top(valued, evaluate(call.args[1], self))
         return PLAIN[verb](valued)
-
-    def _valued(self, verb: str, subject: ast.expr) -> Valued:
-        if verb in ("count", "mean_gap"):
-            return [(row, True) for row in self.history.rows(subject)]
-        streams = {ast.dump(n.value): n.value for n in ast.walk(subject) if isinstance(n, ast.Attribute)}
-        if len(streams) != 1:
-            raise UnsupportedError(f"not one stream: {ast.unparse(subject)}")
-        (stream,) = streams.values()
-        rows = self.history.rows(stream)
-        valued = [(row, evaluate(subject, RowScope(self.definitions, row.fields))) for row in rows]
-        return [(row, value) for row, value in valued if value is not None]
 
     def _streak(self, valued: Valued) -> int:
         """The days in a row of which the last is today or yesterday."""
@@ -117,7 +107,7 @@ class ProfileScope:
         within = keyword(call, "within")
         assert isinstance(within, ast.Constant)
         within_ms = duration_ms(str(within.value))
-        both = [self.history.remembered(a, lambda a=a: self._valued("unmatched", a)) for a in call.args]
+        both = unmatched_sides(self.history, call)
         seen, answers = [[(json_text(v), row.occurred_ms, v) for row, v in valued] for valued in both]
         window = window_of(call)
         assert window is not None
@@ -150,6 +140,24 @@ class ProfileScope:
         assert isinstance(subject, ast.Attribute) and isinstance(subject.value, ast.Name)
         assert subject.value.id == ATTRIBUTES
         return last(self._in_window(call, self.history.facts(subject.attr)))
+
+
+def valued_rows(history: History, verb: str, subject: ast.expr) -> Valued:
+    """Every row of an aggregate's stream with the value that is aggregated."""
+    if verb in ("count", "mean_gap"):
+        return [(row, True) for row in history.rows(subject)]
+    streams = {ast.dump(n.value): n.value for n in ast.walk(subject) if isinstance(n, ast.Attribute)}
+    if len(streams) != 1:
+        raise UnsupportedError(f"not one stream: {ast.unparse(subject)}")
+    (stream,) = streams.values()
+    rows = history.rows(stream)
+    valued = [(row, evaluate(subject, RowScope(history.definitions, row.fields))) for row in rows]
+    return [(row, value) for row, value in valued if value is not None]
+
+
+def unmatched_sides(history: History, call: ast.Call) -> list[Valued]:
+    """Of `unmatched` all sightings, and all answers."""
+    return [history.remembered(a, partial(valued_rows, history, "unmatched", a)) for a in call.args]
 
 
 def local_date(zone: ZoneInfo, at_ms: int) -> date:

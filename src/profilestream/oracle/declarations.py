@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.oracle.values import parse_time
+from profilestream.oracle.values import parse_time
 
 Table = Mapping[str, Any]
 

@@ -16,8 +16,8 @@ from fractions import Fraction
 from math import floor, isfinite
 from typing import Any
 
-from tests.oracle.declarations import BUILT_IN, INTEGER_MAX, Declared, Table, fields_of
-from tests.oracle.values import parse_time
+from profilestream.oracle.declarations import BUILT_IN, INTEGER_MAX, Declared, Table, fields_of
+from profilestream.oracle.values import parse_time
 
 TOPICS = {"purchase": "purchases"}
 """Topics of built-in types that are not called as the type is."""
@@ -224,12 +224,12 @@ def _kindly(one: Declared, said: Table, value: Any, digits: int | str) -> Any:
     return value
 
 
-def _scaled(one: Declared, amount: Decimal, digits: int | str) -> float:
+def _scaled(one: Declared, amount: Decimal, digits: int | str) -> int:
     if digits == "absent":
         raise RefusedError("currency")
     if isinstance(digits, str):  # the currency will be refused: any number that the field takes does
         return next((bound for bound in (one.low, one.high) if bound is not None), 0)
-    return round(Fraction(amount) * 10**digits)
+    return round(Fraction(amount) * Fraction(10) ** digits)
 
 
 def _strictly(one: Declared, value: Any) -> Any:
@@ -253,7 +253,7 @@ def _strictly(one: Declared, value: Any) -> Any:
         case "records":
             inner = mapping_of(one.members, {})
             return [_read(one.members, inner, _object(item), "") for item in value]
-    if one.kind in ("string", "json", "object", "strings") and unreadable(value):
+    if one.kind in ("string", "json", "object", "strings") and (unreadable(value) or _is_beyond(value)):
         raise RefusedError("out_of_range")
     if one.kind == "object":
         facts = {m.name: _strictly(m, value[m.name]) for m in one.members if value.get(m.name) is not None}
@@ -291,3 +291,10 @@ def _in_range(one: Declared, value: int | float) -> bool:
 def unreadable(value: Any) -> bool:
     """Whether a value holds text that UTF-8 cannot hold."""
     return any(0xD800 <= ord(character) <= 0xDFFF for character in json.dumps(value, ensure_ascii=False))
+
+
+def _is_beyond(value: Any) -> bool:
+    """Whether a JSON value holds a number beyond a double's range."""
+    if isinstance(value, dict | list):
+        return any(_is_beyond(one) for one in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and not isfinite(value)

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Protocol
 
-from tests.oracle.definitions import DAY_MS, HOUR_MS, MINUTE_MS, Definitions, UnsupportedError, is_aggregate
-from tests.oracle.values import (
+from profilestream.oracle.definitions import DAY_MS, HOUR_MS, MINUTE_MS, Definitions, UnsupportedError, is_aggregate
+from profilestream.oracle.values import (
     Duration,
     Time,
     Value,

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.oracle.sources import Reader, sources_of
+from profilestream.oracle.sources import Reader, sources_of
 
 AGGREGATES = frozenset(
     (
@@ -137,6 +137,7 @@ class Definitions:
     segments: list[Segment] = field(init=False)
     tables: dict[str, Any] = field(init=False)
     _readers: dict[str, Reader] = field(init=False, default_factory=dict)
+    _topic_readers: dict[str, Reader] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         document = self.tables = tomllib.loads(self.text)
@@ -149,8 +150,8 @@ class Definitions:
                 name,
                 parse(s["enter"]),
                 parse(s["exit"]) if "exit" in s else None,
-                *(duration_ms(s.get(key, "0m")) for key in ("dwell", "exit_dwell", "cooldown")),
-                Fraction(s.get("sample", 1)),
+                **{f"{key}_ms": duration_ms(s.get(key, "0m")) for key in ("dwell", "exit_dwell", "cooldown")},
+                sample=Fraction(s.get("sample", 1)),
             )
             for name, s in document.get("segments", {}).items()
         ]
@@ -164,7 +165,16 @@ class Definitions:
     def source(self, topic: str) -> tuple[str, Reader]:
         """The type of a topic's events, and what reads its records."""
         type_name, source = self._sources[topic]
-        return type_name, self.reader(type_name) if source is None else Reader(self.tables, type_name, source)
+        if source is None:
+            return type_name, self.reader(type_name)
+        if topic not in self._topic_readers:
+            self._topic_readers[topic] = Reader(self.tables, type_name, source)
+        return type_name, self._topic_readers[topic]
+
+    @property
+    def type_of_topic(self) -> dict[str, str]:
+        """The type of each topic's events."""
+        return {topic: type_name for topic, (type_name, _) in self._sources.items()}
 
     @cached_property
     def _sources(self) -> dict[str, tuple[str, Mapping[str, Any] | None]]:
@@ -253,6 +263,14 @@ class Definitions:
         compared = {id(a) for c in self.comparisons for a in c.day_counters}
         counters = [n for n in self.decisive if is_call(n, "days_since")]
         return [a for a in _arguments(counters) if id(a) not in compared]
+
+    def aggregates_behind(self, node: ast.AST) -> list[ast.Call]:
+        """Every aggregate of an expression and of the traits that it names, and of theirs."""
+        return [n for n in self._behind(node) if isinstance(n, ast.Call) and is_aggregate(n)]
+
+    def traits_behind(self, node: ast.AST) -> set[str]:
+        """The traits that an expression names, and that those name."""
+        return {n.id for n in self._behind(node) if isinstance(n, ast.Name) and n.id in self.traits}
 
     def _behind(self, node: ast.AST) -> Iterator[ast.AST]:
         """Every node of an expression and of the traits that it names, and of theirs."""
