@@ -1,5 +1,5 @@
 """What two definitions are said to share they do share: the same events give the same values and crossings, whichever
-of the two folds them, and a profile that is carried from one to the other is as if the other had folded it."""
+of the two folds them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.property.generated import definition_texts, event_lists, offsets
+from tests.property.generated import definition_texts, event_lists
 from tests.property.shard import Shard, definitions_text
 
-from profilestream.core.carrying import Carrying
 from profilestream.core.changes_between import Changes, changes_between
 from profilestream.core.engine import Engine
 from profilestream.core.problems import DefinitionsError
 from profilestream.wire.definitions import parse_definitions
-from profilestream.wire.states import decode_state, encode_state
 
 Tables = dict[str, Any]
 
@@ -103,62 +101,3 @@ def test_what_is_unchanged_has_the_same_values_and_crossings_under_both(
         for name in changes.unchanged_segments:
             told = [[c for c in shard.crossings(customer) if c[0] == name] for shard in (one, other)]
             assert told[0] == told[1]
-
-
-@given(pairs(), event_lists(customers=2), offsets, st.booleans())
-def test_a_carried_profile_is_as_if_the_other_definitions_had_folded_it(
-    texts: tuple[str, str], events: list[dict[str, Any]], wait: int, stored: bool
-) -> None:
-    changes = _changes(texts)
-    before, after = Engine(changes.before), Engine(changes.after)
-    carrying = Carrying(before, after, changes)
-    former, folded = (Shard(engine).take_all(events) for engine in (before, after))
-    assert former.clock is not None
-    clock = former.clock + wait
-    former.pass_time(clock)
-    folded.pass_time(clock)
-    if stored:
-        former.crash()
-    needy = {c.name for c in changes.traits if c.needs}
-    for customer, profile in former.profiles.items():
-        members = {name: list(m) for name, m in profile.members.items()}
-        carried = carrying.new_profile(profile, clock)
-        theirs = folded.profiles[customer]
-        assert (carried.revision, carried.event_time, carried.ids) == (theirs.revision, theirs.event_time, theirs.ids)
-        values, expected = after.values(carried), folded.values(customer)
-        for trait in changes.after.traits:
-            if trait.name not in needy:
-                assert values.get(trait.name) == expected.get(trait.name)
-        for name in changes.unchanged_segments:
-            assert carried.members.get(name) == theirs.members.get(name) == members.get(name)
-            assert carried.held.get(name) == theirs.held.get(name)
-        if not changes.missing:
-            # Nothing else is in a state but memberships, which changed segments have from former conditions.
-            carried.members, carried.held = theirs.members, theirs.held
-            assert encode_state(carried, after) == encode_state(theirs, after)
-
-
-@given(pairs(), event_lists(customers=2), offsets)
-def test_settling_moves_whom_the_new_conditions_move_and_nobody_twice(
-    texts: tuple[str, str], events: list[dict[str, Any]], wait: int
-) -> None:
-    changes = _changes(texts)
-    assume(not changes.missing)
-    before, after = Engine(changes.before), Engine(changes.after)
-    carrying = Carrying(before, after, changes)
-    former = Shard(before).take_all(events)
-    assert former.clock is not None
-    clock = former.clock + wait
-    former.pass_time(clock)
-    moved = [c.name for c in changes.segments if c.moves and c.after is not None]
-    for profile in former.profiles.values():
-        members = {name: list(m) for name, m in profile.members.items()}
-        carried = carrying.new_profile(profile, clock)
-        crossings = carrying.settle(carried, moved, clock)
-        assert {c.segment for c in crossings} <= set(moved)
-        assert all(c.crossing == members.get(c.segment, [0, 0])[0] + 1 and c.at == clock for c in crossings)
-        inside = [s.name for s in changes.after.segments if carried.members.get(s.name, [0])[0] % 2]
-        assert inside == after.evaluate(carried, clock)
-        assert carrying.settle(carried, moved, clock) == []
-        state = encode_state(carried, after)
-        assert encode_state(decode_state(state, profile.customer_id, after), after) == state

@@ -195,12 +195,6 @@ class Engine:
             self._set_due(profile)
         return crossings
 
-    def settle(self, profile: Profile, names: Iterable[str], now: int, crossings: list[Crossing]) -> None:
-        """Looks at these segments whatever may have changed, from the memberships that the profile has, and at those
-        that follow. For a profile that comes from other definitions, placed at this very clock."""
-        self._memberships.settle(profile, self._memberships.numbers(names), now, crossings, None)
-        self._set_due(profile)
-
     # What is read off a profile
 
     def foresight(self, encode: Callable[[Any], bytes]) -> Foresight:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, Literal, NamedTuple
@@ -77,10 +77,6 @@ class Memberships:
             if judge.named not in values:
                 values[judge.named] = self._values(judge, profile, now)
             crossings.append(Crossing(judge.name, profile.members[judge.name][0], now, values[judge.named], cause))
-
-    def numbers(self, names: Iterable[str]) -> set[int]:
-        """The numbers of segments by name."""
-        return {self._numbers[name] for name in names}
 
     def _cross_in_order(self, profile: Profile, suspects: set[int], now: int) -> list[int]:
         crossed, inside = [], self._index.inside
