@@ -144,7 +144,7 @@ async def test_a_segment_that_no_generation_has_fails_with_the_one_that_was_mean
     for name, definitions in (("g1", text), ("g2", text.replace("big_spender", "lapsing"))):
         generation = Generation(name, 2, definitions, "f", "2026-01-31T09:30:00.000Z", "live")
         await generations.publish(kafka, topic, namespace, generation)
-    await generations.publish_live(kafka, topic, namespace, "g2")
+    await generations.publish_live(kafka, topic, namespace, generations.Live("g2", 2))
     done = await asyncio.to_thread(lambda: cli("changes", "--segment", "big_spendr", expect=1))
     assert (done.stdout, done.stderr) == ("", "no segment `big_spendr` in generation g2; did you mean `big_spender`?\n")
     assert len((await asyncio.to_thread(cli, "changes", "--segment", "big_spender")).stdout.splitlines()) == 5

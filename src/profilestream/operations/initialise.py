@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from profilestream.core.counting import counted
 from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
@@ -20,7 +20,7 @@ from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, check_server, connect
 from profilestream.store.metadata import Generation, read_generation, read_live, set_live, write_generation
 from profilestream.stream import generations
-from profilestream.stream.generations import FIRST, Generations
+from profilestream.stream.generations import FIRST, Generations, Live
 from profilestream.stream.topic_layout import Shards, check_existing, decide_shards, plan_topics
 from profilestream.stream.topics import Admin, Report
 from profilestream.wire.times import format_time
@@ -180,11 +180,11 @@ async def _make_generation(
         state="live",
     )
     await generations.publish(kafka, topic, namespace, generation)
-    await generations.publish_live(kafka, topic, namespace, generation.name)
+    await generations.publish_live(kafka, topic, namespace, Live(generation.name))
     # Another `init` at the same moment may have written after us: the last one counts for both.
     live = (await generations.read_all(kafka, topic, namespace)).live
     _check_generation(namespace, live, fingerprint, shards)
-    return live or generation, True
+    return live or replace(generation, turn=1), True
 
 
 async def copy_to_redis(client: AsyncClient, namespace: str, generation: Generation) -> bool:

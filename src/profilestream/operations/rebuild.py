@@ -30,7 +30,7 @@ from profilestream.store.metadata import Generation
 from profilestream.store.removing import generations_there, remove_generations
 from profilestream.stream import generations
 from profilestream.stream.announcer import emitter_group
-from profilestream.stream.generations import Generations
+from profilestream.stream.generations import Generations, Live
 from profilestream.stream.removing import remove_topics
 from profilestream.stream.topic_layout import event_topics
 from profilestream.stream.topics import Admin, Report
@@ -78,7 +78,9 @@ async def rebuild(
         after(1)
         await _empty(settings, kafka, definitions, generation, report)
         after(2)
-        await generations.publish_live(kafka, settings.generations_topic, settings.namespace, generation.name)
+        generation = replace(generation, turn=known.turn + 1)
+        live = Live(generation.name, generation.turn)
+        await generations.publish_live(kafka, settings.generations_topic, settings.namespace, live)
         await copy_to_redis(client, settings.namespace, generation)
         after(3)
         return await _finish(settings, client, kafka, generation, known, report, after)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+import orjson
 
 from ..core.errors import NotFound, StoreRefused
 from .connection import AsyncClient, SyncClient, reaching
@@ -19,8 +21,15 @@ from .keys import Keys, live_key
 class Generation:
     """One complete set of profiles made with one set of definitions.
 
-    `definitions` is the TOML text, `fingerprint` its compiled meaning's, `created_at` RFC 3339 UTC,
-    `state` a word such as "live".
+    `definitions` is the TOML text, `fingerprint` its compiled meaning's, `created_at` RFC 3339 UTC. `state` is
+    "building" (made beside the live one), "live", "kept" (a former live one, in step until `kept_until`), "dropping".
+
+    `base` is the live generation that it was planned against, `method` "replay" (folded from the log) or "carry"
+    (unchanged aggregates are copied from the live one). `start` says where a replay begins: {"from": "beginning"},
+    {"from": time} or {"offsets": {topic: {partition: offset}}}; where a time is given the offsets stand beside it.
+    `only` is {} or what a trial is limited to: {"customers": [...]}, {"shards": [...]}. `complete_since` has the traits
+    that do not know all of the past, and from when on they do. `announce` is "net" or "none". `turn` is the one with
+    which it was last made live, of the whole installation; 0 for never.
     """
 
     name: str
@@ -29,6 +38,25 @@ class Generation:
     fingerprint: str
     created_at: str
     state: str
+    base: str = ""
+    method: str = "replay"
+    start: Mapping[str, Any] = field(default_factory=lambda: {"from": "beginning"})
+    only: Mapping[str, Any] = field(default_factory=dict)
+    complete_since: Mapping[str, str] = field(default_factory=dict)
+    announce: str = "net"
+    kept_until: str = ""
+    turn: int = 0
+
+
+_JSON_FIELDS: Final = ("start", "only", "complete_since")
+_LATER_FIELDS: Final = ("base", "method", "announce", "kept_until")
+
+CLAIM: Final = """
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+"""Names the live generation, provided that the key still says what was read."""
 
 
 async def read_live(client: AsyncClient, namespace: str) -> str:
@@ -56,6 +84,12 @@ async def set_live(client: AsyncClient, namespace: str, name: str) -> None:
         await client.set(Keys(namespace, name).live, name)
 
 
+async def claim_live(client: AsyncClient, namespace: str, name: str, former: str) -> bool:
+    """As `set_live`, but only while Redis still names `former` ("" for none); False when it does not."""
+    with reaching(client):
+        return bool(await client.eval(CLAIM, 1, Keys(namespace, name).live, former, name))
+
+
 def read_live_sync(client: SyncClient, namespace: str) -> str:
     """As `read_live`, without an event loop."""
     with reaching(client):
@@ -80,15 +114,19 @@ def parse_generation(keys: Keys, reply: Mapping[Any, Any]) -> Generation:
     """Reads the reply to HGETALL of a meta key."""
     if not reply:
         raise NotFound(f"namespace `{keys.namespace}` has no generation `{keys.generation}`; run `profilestream init`")
-    fields = {text_of(name): text_of(value) for name, value in reply.items()}
+    known = {text_of(name): text_of(value) for name, value in reply.items()}
     try:
+        later: dict[str, Any] = {name: known[name] for name in _LATER_FIELDS if name in known}
+        later |= {name: orjson.loads(known[name]) for name in _JSON_FIELDS if name in known}
         return Generation(
             name=keys.generation,
-            shards=int(fields["shards"]),
-            definitions=fields["definitions"],
-            fingerprint=fields["fingerprint"],
-            created_at=fields["created_at"],
-            state=fields["state"],
+            shards=int(known["shards"]),
+            definitions=known["definitions"],
+            fingerprint=known["fingerprint"],
+            created_at=known["created_at"],
+            state=known["state"],
+            turn=int(known.get("turn", 0)),
+            **later,
         )
     except (KeyError, ValueError):
         raise StoreRefused(
@@ -117,10 +155,5 @@ def text_of(value: bytes | str) -> str:
 
 
 def _fields(generation: Generation) -> dict[Any, Any]:
-    return {
-        "shards": generation.shards,
-        "definitions": generation.definitions,
-        "fingerprint": generation.fingerprint,
-        "created_at": generation.created_at,
-        "state": generation.state,
-    }
+    found = {f.name: getattr(generation, f.name) for f in fields(generation) if f.name != "name"}
+    return found | {name: orjson.dumps(found[name], option=orjson.OPT_SORT_KEYS) for name in _JSON_FIELDS}

@@ -1,43 +1,90 @@
 """The compacted topic `generations`: the truth about which generations there are and which one is live.
 
-Keys are `<namespace>/<generation>` with the generation as JSON, and `<namespace>/live` with `{"name": ...}`.
-A tombstone takes a generation away. Redis holds a copy that is written again whenever it differs.
+Keys are `<namespace>/<generation>` with the generation as JSON, and `<namespace>/live` with `{"name": ..., "turn": n}`:
+the turn counts how often a generation was made live, over the whole installation. A tombstone takes a generation away.
+Redis holds a copy that is written again whenever it differs.
+
+What must change together (a promotion: two generations and who is live) is one transaction, `change`, of one
+transactional id: who opens it later fences who opened it before, so two commands at once never both count from the same
+state, and no turn is given twice.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
 
 import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from profilestream.core.errors import ProfilestreamError, UsageError
 from profilestream.store.metadata import Generation
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.reading import read_to_end
+from profilestream.stream.topics import unavailable
 
 GENERATION_NAME: Final = re.compile(r"[a-z0-9-]{1,64}\Z")
 LIVE: Final = "live"
 FIRST: Final = "g1"
+TRANSACTION_MS: Final = 20_000
 
 
-class _Live(msgspec.Struct, frozen=True):
+class Live(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which generation is live, since which turn; `cause` is that of the changes by which it differs from the one
+    before, `announce` "none" where subscribers are not told of these."""
+
     name: str
+    turn: int = 1
+    cause: Literal["", "backfill", "definition"] = ""
+    announce: Literal["net", "none"] = "net"
 
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """What the topic says about one namespace: generations by name, and the live one's name, if any."""
+    """What the topic says about one namespace: generations by name, and which one is live, if any."""
 
     by_name: Mapping[str, Generation] = field(default_factory=dict)
-    live_name: str | None = None
+    live_now: Live | None = None
+
+    @property
+    def live_name(self) -> str | None:
+        return self.live_now.name if self.live_now is not None else None
+
+    @property
+    def turn(self) -> int:
+        """The last turn; 0 before the first."""
+        return self.live_now.turn if self.live_now is not None else 0
 
     @property
     def live(self) -> Generation | None:
         """The generation that readers use, if one was made live."""
-        return self.by_name.get(self.live_name) if self.live_name else None
+        found = self.by_name.get(self.live_now.name) if self.live_now is not None else None
+        return None if found is None else replace(found, turn=self.turn)
+
+    def with_record(self, namespace: str, topic: str, record: Any) -> Generations:
+        """The same with one more record of the topic. Raises ProfilestreamError for one that cannot be read: the topic
+        is private, so that is a newer version's or another program's."""
+        owner, _, name = (record.key or b"").decode("utf-8", "replace").rpartition("/")
+        if owner != namespace:
+            return self
+        try:
+            if name == LIVE:
+                return replace(self, live_now=msgspec.json.decode(record.value, type=Live) if record.value else None)
+            if not record.value:
+                return replace(self, by_name={n: g for n, g in self.by_name.items() if n != name})
+            return replace(self, by_name={**self.by_name, name: msgspec.json.decode(record.value, type=Generation)})
+        except msgspec.DecodeError as error:
+            raise ProfilestreamError(
+                f"topic `{topic}`, offset {record.offset}: not a generation ({error}); it was written by "
+                "another program or a newer version, so use that version"
+            ) from None
+
+
+Changed = tuple[Mapping[str, Generation | None], Live | None]
+"""Generations to write (None: to take away), and who is live, where that changes."""
 
 
 async def publish(kafka: str, topic: str, namespace: str, generation: Generation) -> None:
@@ -50,9 +97,47 @@ async def publish(kafka: str, topic: str, namespace: str, generation: Generation
     await _write(kafka, topic, f"{namespace}/{generation.name}", msgspec.json.encode(generation))
 
 
-async def publish_live(kafka: str, topic: str, namespace: str, name: str) -> None:
+async def publish_live(kafka: str, topic: str, namespace: str, live: Live) -> None:
     """Makes a generation the live one; returns when Kafka has acknowledged it."""
-    await _write(kafka, topic, f"{namespace}/{LIVE}", msgspec.json.encode(_Live(name)))
+    await _write(kafka, topic, f"{namespace}/{LIVE}", msgspec.json.encode(live))
+
+
+async def change(kafka: str, topic: str, namespace: str, decide: Callable[[Generations], Changed]) -> Generations:
+    """Changes several things at once: `decide` is told what the topic says, and says what to write. Gives what it says
+    then.
+
+    1. Open the transactional id. Survives: another command in the middle of a change; Kafka settles its transaction
+       before this returns, and it can write nothing any more.
+    2. Read the topic. Nobody can change it from here on without fencing us, and then step 3 fails.
+    3. Write all of it in one transaction. Survives: a crash at any instant; all of it happened, or nothing.
+
+    What `decide` raises is raised, and nothing was written. Raises ServerUnavailable, and ProfilestreamError where
+    another command came first.
+    """
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka, transactional_id=f"{namespace}.generations", transaction_timeout_ms=TRANSACTION_MS
+    )
+    try:
+        await producer.start()
+        before = await read_all(kafka, topic, namespace)
+        written, live = decide(before)
+        records = [(name, msgspec.json.encode(g) if g is not None else None) for name, g in written.items()]
+        if live is not None:
+            records.append((LIVE, msgspec.json.encode(live)))
+        await producer.begin_transaction()
+        for name, value in records:
+            await producer.send_and_wait(topic, key=f"{namespace}/{name}".encode(), value=value, partition=0)
+        await producer.commit_transaction()
+    except (ProducerFenced, InvalidProducerEpoch):
+        raise ProfilestreamError(
+            "another command changes the generations at this moment; see `profilestream generations`, and run it again"
+        ) from None
+    except (KafkaError, AssertionError) as error:
+        raise unavailable(kafka, error) from None
+    finally:
+        await producer.stop()
+    by_name = {**before.by_name, **written}
+    return Generations({n: g for n, g in by_name.items() if g is not None}, live or before.live_now)
 
 
 async def remove(kafka: str, topic: str, namespace: str, name: str) -> None:
@@ -63,28 +148,12 @@ async def remove(kafka: str, topic: str, namespace: str, name: str) -> None:
 async def read_all(kafka: str, topic: str, namespace: str) -> Generations:
     """Everything that the topic says about a namespace now; empty when the topic does not exist.
 
-    Raises ProfilestreamError for a record that cannot be read: the topic is private, so that is a
-    newer version's or another program's.
+    Raises as `Generations.with_record` does.
     """
-    by_name: dict[str, Generation] = {}
-    live_name: str | None = None
+    found = Generations()
     async for record in read_to_end(kafka, topic):
-        owner, _, name = (record.key or b"").decode("utf-8", "replace").rpartition("/")
-        if owner != namespace:
-            continue
-        try:
-            if name == LIVE:
-                live_name = msgspec.json.decode(record.value, type=_Live).name if record.value else None
-            elif record.value:
-                by_name[name] = msgspec.json.decode(record.value, type=Generation)
-            else:
-                by_name.pop(name, None)
-        except msgspec.DecodeError as error:
-            raise ProfilestreamError(
-                f"topic `{topic}`, offset {record.offset}: not a generation ({error}); it was written by "
-                "another program or a newer version, so use that version"
-            ) from None
-    return Generations(by_name, live_name)
+        found = found.with_record(namespace, topic, record)
+    return found
 
 
 async def _write(kafka: str, topic: str, key: str, value: bytes | None) -> None:
