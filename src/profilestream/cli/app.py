@@ -30,6 +30,7 @@ _MODULES = (
     "history",
     "describing",
     "quantiles",
+    "verifying",
     "demo",
 )
 

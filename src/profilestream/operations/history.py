@@ -19,13 +19,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from aiokafka.errors import KafkaError
-
 from profilestream.core.chronicle import Chronicle, Step, TraitChange
 from profilestream.core.definitions import Definitions
 from profilestream.core.engine import Engine
 from profilestream.core.profile import Profile
 from profilestream.operations.explain import check_customer, no_customer
+from profilestream.operations.keeping import read_kept
 from profilestream.operations.retention import Kept, whole_since
 from profilestream.operations.told import Crossed, Known, Told, read_announced, read_waiting
 from profilestream.settings import Settings
@@ -36,8 +35,6 @@ from profilestream.store.standing import Standing, read_standing, waiting_change
 from profilestream.stream.shard_log import ShardLog, Span
 from profilestream.stream.slices import Record
 from profilestream.stream.sources import Sources, place
-from profilestream.stream.topic_ids import TopicIds
-from profilestream.stream.topics import Admin, unavailable
 from profilestream.wire.changes import SegmentChange
 from profilestream.wire.dead_letters import Rejection
 from profilestream.wire.definitions import parse_definitions
@@ -306,7 +303,7 @@ async def open_history(
     changes: list[tuple[SegmentChange, Known]] = [(change, "announced") for change in announced]
     changes += [(change, "waiting") for change in waiting]
     told = Told(changes, generation.name, numbers)
-    kept = await _kept(settings, generation, shard, standing, Sources(engine, settings).topics)
+    kept = await read_kept(settings, generation, shard, standing.head, Sources(engine, settings).topics)
     spans = {part.topic: Span(max(part.begins, part.first_read), part.position) for part in kept if part.readable}
     told.release(p for p in told.places if not _is_readable(p, shard, spans, settings.rekeyed_topic, kept))
     report("reading the log")
@@ -325,31 +322,6 @@ async def _stored(
         raise no_customer(customer_id, generation)
     found = [read_waiting(value) async for value in waiting_changes(client, keys, customer_id)]
     return standing, [change for change in found if change is not None]
-
-
-async def _kept(
-    settings: Settings, generation: Generation, shard: int, standing: Standing, topics: Iterable[str]
-) -> list[Kept]:
-    """What the log still has of the shard, topic by topic, in the order in which they are merged.
-
-    Topics that are forwarded whole are in the topic of forwarded records; what a shard folded is in its positions.
-    """
-    kafka, head = str(settings.kafka), standing.head
-    ids = TopicIds(kafka, settings.generations_topic, settings.namespace, generation.name)
-    found = []
-    try:
-        await ids.read()
-        async with Admin(kafka) as admin:
-            bounds = await admin.bounds(head.positions, shard)
-        for topic in topics:
-            if (position := head.positions.get(topic)) is not None:
-                begin, end = bounds.get(topic, (0, -1))
-                anew = position > end or await ids.is_other(topic)
-                first = head.starts.get(topic, 0)
-                found.append(Kept(topic, first, position if anew else begin, position, made_anew=anew))
-    except KafkaError as error:
-        raise unavailable(kafka, error) from None
-    return found
 
 
 def _is_readable(

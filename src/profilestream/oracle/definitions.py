@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from profilestream.oracle.sources import Reader, sources_of
+
+T = TypeVar("T")
 
 AGGREGATES = frozenset(
     (
@@ -138,6 +140,7 @@ class Definitions:
     tables: dict[str, Any] = field(init=False)
     _readers: dict[str, Reader] = field(init=False, default_factory=dict)
     _topic_readers: dict[str, Reader] = field(init=False, default_factory=dict)
+    _once: dict[tuple[str, int], Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         document = self.tables = tomllib.loads(self.text)
@@ -265,12 +268,27 @@ class Definitions:
         return [a for a in _arguments(counters) if id(a) not in compared]
 
     def aggregates_behind(self, node: ast.AST) -> list[ast.Call]:
-        """Every aggregate of an expression and of the traits that it names, and of theirs."""
-        return [n for n in self._behind(node) if isinstance(n, ast.Call) and is_aggregate(n)]
+        """Every aggregate of one of these definitions' expressions, of the traits that it names, and of theirs."""
+        return self.once(
+            "aggregates",
+            node,
+            lambda: [n for n in self._behind(node) if isinstance(n, ast.Call) and is_aggregate(n)],
+        )
 
     def traits_behind(self, node: ast.AST) -> set[str]:
-        """The traits that an expression names, and that those name."""
-        return {n.id for n in self._behind(node) if isinstance(n, ast.Name) and n.id in self.traits}
+        """The traits that one of these definitions' expressions names, and that those name."""
+        return self.once(
+            "traits",
+            node,
+            lambda: {n.id for n in self._behind(node) if isinstance(n, ast.Name) and n.id in self.traits},
+        )
+
+    def once(self, what: str, node: ast.AST, read: Callable[[], T]) -> T:
+        """What `read` gives for a node of these definitions, read once."""
+        if (what, id(node)) not in self._once:
+            self._once[what, id(node)] = read()
+        found: T = self._once[what, id(node)]
+        return found
 
     def _behind(self, node: ast.AST) -> Iterator[ast.AST]:
         """Every node of an expression and of the traits that it names, and of theirs."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from profilestream.oracle.aggregates import ProfileScope, unmatched_sides, valued_rows
-from profilestream.oracle.definitions import is_call, keyword, window_of
+from profilestream.oracle.definitions import Definitions, is_call, keyword, outside_aggregates, window_of
 from profilestream.oracle.expressions import RowScope, evaluate
 from profilestream.oracle.history import ATTRIBUTES, PURCHASE, History
 from profilestream.oracle.values import json_text
 
-Doubt = Literal["not_in_log", "begins_later", "bounded", "estimated"]
+Doubt = Literal["not_in_log", "begins_later", "bounded", "estimated", "open"]
+"""`open`: the contract does not say what a fact of any kind is as a time, in arithmetic, or in a list."""
 
 KEYS_MAX: Final = 1_000
 DISTINCT_EXACT_MAX: Final = 256
@@ -40,11 +41,13 @@ class Doubts:
         self._keys_max = keys_max
         self._known: dict[int, Doubt | None] = {}
 
-    def of(self, node: ast.expr) -> Doubt | None:
-        """The first doubt about an expression; None where there is none."""
+    def of(self, node: ast.expr, trait: str = "") -> Doubt | None:
+        """The first doubt about an expression of the definitions, perhaps a `trait`; None where there is none."""
         definitions, since_ms = self._scope.definitions, self._gaps.complete_since
+        if definitions.once("open", node, lambda: leaves_open(definitions, node)):
+            return "open"
         if since_ms:
-            for name in (n for n in definitions.traits_behind(node) if n in since_ms):
+            for name in (n for n in {trait, *definitions.traits_behind(node)} if n in since_ms):
                 calls = definitions.aggregates_behind(definitions.traits[name])
                 if any(self._reaches(call, since_ms[name] - 1) for call in calls):
                     return "begins_later"
@@ -53,7 +56,7 @@ class Doubts:
 
     def of_trait(self, name: str) -> Doubt | None:
         """The first doubt about a trait."""
-        return self.of(ast.Name(name))
+        return self.of(self._scope.definitions.traits[name], name)
 
     def _of_call(self, call: ast.Call) -> Doubt | None:
         if id(call) not in self._known:
@@ -94,6 +97,37 @@ class Doubts:
         if base == "event":
             return {t for t in self._gaps.types if t != ATTRIBUTES}
         return {base}
+
+
+_TIMELY: Final = ("since", "days_since", "after", "hour", "weekday", "date")
+
+
+def leaves_open(definitions: Definitions, node: ast.expr) -> bool:
+    """Whether an expression does something with a fact of any kind of which only the engine says what it means."""
+    roots = [node, *(definitions.traits[name] for name in definitions.traits_behind(node))]
+    return any(
+        _names_untyped_fact(definitions, part)
+        for root in roots
+        for part in outside_aggregates(root)
+        if _asks_for_a_kind(part)
+    )
+
+
+def _asks_for_a_kind(part: ast.AST) -> bool:
+    if isinstance(part, ast.Compare):
+        listed = any(isinstance(op, ast.In | ast.NotIn) for op in part.ops)
+        return listed or any(isinstance(n, ast.Attribute) and n.attr == "occurred_at" for n in ast.walk(part))
+    return (
+        isinstance(part, ast.BinOp)
+        or (isinstance(part, ast.UnaryOp) and not isinstance(part.op, ast.Not))
+        or any(is_call(part, word) for word in _TIMELY)
+    )
+
+
+def _names_untyped_fact(definitions: Definitions, part: ast.AST) -> bool:
+    facts = (call.args[0] for call in definitions.aggregates_behind(part) if is_call(call, "latest"))
+    typed = definitions.tables.get("attributes", {})
+    return any(isinstance(fact, ast.Attribute) and fact.attr not in typed for fact in facts)
 
 
 def keys(history: History, call: ast.Call) -> int:

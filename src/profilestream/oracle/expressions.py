@@ -120,7 +120,7 @@ def _truth(value: Value) -> bool | None:
 def _minus(value: Value) -> Value:
     if isinstance(value, Duration):
         return Duration(-value.ms)
-    return -value if is_number(value) else None
+    return 0 - value if is_number(value) else None  # what is nothing has no sign
 
 
 def _compare(node: ast.Compare, scope: Scope) -> bool | None:

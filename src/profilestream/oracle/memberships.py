@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection
 from fractions import Fraction
 
 from profilestream.oracle.aggregates import ProfileScope
-from profilestream.oracle.definitions import Definitions, Segment
+from profilestream.oracle.definitions import Segment
 from profilestream.oracle.expressions import evaluate
-from profilestream.oracle.history import History
 
 
 def in_sample(segment: str, customer_id: str, share: Fraction) -> bool:
@@ -19,9 +18,7 @@ def in_sample(segment: str, customer_id: str, share: Fraction) -> bool:
 
 
 def must_be_in(
-    definitions: Definitions,
-    history: History,
-    clock_ms: int,
+    scope: ProfileScope,
     customer_id: str,
     members: Collection[str],
     doubtful: Callable[[Segment], bool] = lambda segment: False,
@@ -34,15 +31,14 @@ def must_be_in(
     """
     found: dict[str, bool | None] = {}
     inside = set(members)
-    for segment in definitions.segments_by_need:
-        said = None
-        if not doubtful(segment):
-            scope = ProfileScope(definitions, history, clock_ms, members=inside)
-            said = _said(segment, scope, customer_id)
-        found[segment.name] = said
-        if said is not None:
-            inside = inside | {segment.name} if said else inside - {segment.name}
-    return {segment.name: found[segment.name] for segment in definitions.segments}
+    scope.members = inside
+    for segment in scope.definitions.segments_by_need:
+        said = found[segment.name] = None if doubtful(segment) else _said(segment, scope, customer_id)
+        if said is True:
+            inside.add(segment.name)
+        elif said is False:
+            inside.discard(segment.name)
+    return {segment.name: found[segment.name] for segment in scope.definitions.segments}
 
 
 def _said(segment: Segment, scope: ProfileScope, customer_id: str) -> bool | None:

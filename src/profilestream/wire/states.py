@@ -6,7 +6,7 @@ msgpack does not hold, are an extension.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -60,6 +60,24 @@ def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
     profile.held = held
     profile.ids = ids
     return engine.revive(profile)
+
+
+class Summary(NamedTuple):
+    """What a state says besides its slots; `members` has of each segment the last crossing and its time (ms)."""
+
+    revision: int
+    event_time: int
+    as_of: int
+    members: dict[str, list[int]]
+
+
+def summary_of(data: bytes) -> Summary | None:
+    """What a state says besides its slots, under whichever definitions it was written; None for another version's."""
+    try:
+        version, _, revision, event_time, as_of, _, _, _, members, _, _ = _decode(data)
+    except (msgspec.DecodeError, ValueError, TypeError, StateMismatch):
+        return None
+    return Summary(revision, event_time, as_of, members) if version == VERSION else None
 
 
 def profile_of(customer_id: str, state: bytes | None, engine: Engine) -> Profile:

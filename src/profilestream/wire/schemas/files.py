@@ -15,6 +15,7 @@ from profilestream.wire.schemas.histories import HISTORY
 from profilestream.wire.schemas.messages import CHANGE, DEAD_LETTER
 from profilestream.wire.schemas.parts import DRAFT, Schema
 from profilestream.wire.schemas.profiles import MEMBERS, PROFILE, SEGMENTS
+from profilestream.wire.schemas.verifications import VERIFY
 
 
 def schemas(types: Mapping[str, EventType]) -> dict[str, Schema]:
@@ -56,4 +57,5 @@ _OUTPUTS: Final[Mapping[str, Schema]] = {
     "describe.json": DESCRIBE,
     "history.json": HISTORY,
     "quantiles.json": QUANTILES,
+    "verify.json": VERIFY,
 }

@@ -1,0 +1,66 @@
+"""The schemas of what `verify`, `compare` and `generations` tell."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from profilestream.wire.schemas.parts import COUNT, NAME, STRING, TIME, nullable, object_of
+
+_REASONS: Final = {"type": "object", "additionalProperties": COUNT, "description": "reason -> how many customers"}
+
+
+def _tally(*values: str) -> dict[str, Any]:
+    return object_of(
+        name=STRING,
+        mismatched=COUNT,
+        missing={**COUNT, "description": "Redis lacks it"},
+        extra={**COUNT, "description": "Redis has it, and should not"},
+        not_compared=_REASONS,
+        examples={
+            "type": "array",
+            "maxItems": 5,
+            "items": object_of(
+                customer_id=STRING,
+                kind={"enum": ["mismatched", "missing", "extra"]},
+                **{value: {} for value in values},
+                note=STRING,
+            ),
+        },
+    )
+
+
+_TALLIES: Final = {"type": "array", "items": _tally("stored", "recomputed")}
+
+VERIFY: Final = {
+    "description": "Output of `verify --json`: profiles recomputed from the log, and what Redis has otherwise. Traits, "
+    "segments and fields of which all was compared and nothing differs are left out.",
+    **object_of(
+        generation=NAME,
+        definitions={**STRING, "description": "their fingerprint"},
+        right={"type": "boolean", "description": "nothing of what was compared differs"},
+        complete={"type": "boolean", "description": "false: interrupted"},
+        shards={"type": "array", "items": COUNT},
+        shards_done={"type": "array", "items": COUNT},
+        seed={**COUNT, "description": "with it the same customers are the sample again"},
+        sample={**nullable(COUNT), "description": "null: all customers, or those named"},
+        named={**nullable(COUNT), "description": "how many customers were named; null: none"},
+        customers=object_of(
+            total_about=COUNT,
+            checked=COUNT,
+            differing=COUNT,
+            due={**COUNT, "description": "time has something to change that is not written yet"},
+            left_out=_REASONS,
+        ),
+        profiles={**_tally("stored", "recomputed"), "description": "whole profiles; the name is empty"},
+        traits=_TALLIES,
+        segments=_TALLIES,
+        fields={**_TALLIES, "description": "what a profile says of itself: _revision, _as_of ..."},
+        log={
+            "type": "array",
+            "description": "where the log no longer has what was folded",
+            "items": object_of(shard=COUNT, topic=STRING, begins=COUNT, begins_at=nullable(TIME), gone=COUNT),
+        },
+        records={**COUNT, "description": "read from the log"},
+        elapsed_s={"type": "number", "minimum": 0},
+    ),
+}
