@@ -206,7 +206,7 @@ MUTATIONS: Final = (
     Mutation(
         "ids-forgotten",
         "Event ids are not remembered: a producer's retry counts twice.",
-        (Edit("core/engine.py", "        if self._remembers(profile, hashed, arrival):\n", "        if False:\n"),),
+        (Edit("core/engine.py", "        if self.remembered.had(profile, hashed, arrival):\n", "        if False:\n"),),
         (SIMULATOR, STRAYS),
     ),
     Mutation(

@@ -23,15 +23,11 @@ from profilestream.core.memberships import Crossing as Crossing
 from profilestream.core.memberships import Memberships
 from profilestream.core.profile import Profile
 from profilestream.core.readout import Difference, Read, compile_difference, compile_differs, compile_read
+from profilestream.core.remembered import IDS_MAX as IDS_MAX
+from profilestream.core.remembered import IDS_MS_MAX, Remembered
 from profilestream.core.rows import Fold, compile_fold
 from profilestream.core.slots import Slots
 from profilestream.core.words import NEVER
-
-IDS_MAX: Final = 256
-IDS_MS_MAX: Final = 24 * 3_600_000
-_ID_BYTES: Final = 16
-_SCANNED_BYTES_MAX: Final = 16 * _ID_BYTES
-_TRIM_BYTES: Final = 64 * _ID_BYTES
 
 CLOCK: Final = 1
 """The bit of a profile's `changed` for what time alone has changed; each event type has a bit of its own above."""
@@ -79,8 +75,7 @@ class Engine:
         watched: Collection[str] | None = None,
     ) -> None:
         self.definitions = definitions
-        self._ids_bytes_max = ids_max * _ID_BYTES
-        self._ids_ms_max = ids_ms_max
+        self.remembered = Remembered(ids_max, ids_ms_max)
         self._local = words.local_words(definitions.timezone)
         nodes = [t.node for t in definitions.traits]
         for segment in definitions.segments:
@@ -140,7 +135,7 @@ class Engine:
         Whatever fell due at or before the clock happens first. `arrival` is the record's timestamp in ms.
         """
         hashed = _hash_of(event, handler)
-        if self._remembers(profile, hashed, arrival):
+        if self.remembered.had(profile, hashed, arrival):
             return False
         if profile.due <= clock:
             self.advance(profile, clock, crossings)
@@ -165,7 +160,7 @@ class Engine:
 
     def had(self, profile: Profile, event: Any, handler: Handler, arrival: int) -> bool:
         """Whether the event is a duplicate, which `fold` would not fold; nothing changes."""
-        return self._counts(profile.ids, _hash_of(event, handler), arrival)
+        return self.remembered.counts(profile.ids, _hash_of(event, handler), arrival)
 
     def advance(self, profile: Profile, clock: int, crossings: list[Crossing]) -> None:
         """Lets time pass: every instant due at or before the clock happens, in order, at its own time."""
@@ -194,6 +189,12 @@ class Engine:
         if crossings is not None:
             self._set_due(profile)
         return crossings
+
+    def settle(self, profile: Profile, segments: Collection[int], now: int, crossings: list[Crossing]) -> None:
+        """Looks at segments (their places in the file's order) of which nobody has looked whether the profile, which
+        stands at this clock, belongs in them; it crosses now, or begins to wait."""
+        self._memberships.settle(profile, set(segments), now, crossings, None)
+        self._set_due(profile)
 
     # What is read off a profile
 
@@ -286,40 +287,6 @@ class Engine:
             if flip < due:
                 due = flip
         profile.due = due
-
-    def _remembers(self, profile: Profile, hashed: bytes, arrival: int) -> bool:
-        """Whether the event was had before; if not, it is remembered from now on.
-
-        A few more ids are kept than count, so that not every event copies all of them to let one go.
-        """
-        known, ids = profile.known, profile.ids
-        if known is None and len(ids) > _SCANNED_BYTES_MAX:
-            known = profile.known = {ids[n : n + 8] for n in range(0, len(ids), _ID_BYTES)}
-        if (known is None or hashed in known) and self._counts(ids, hashed, arrival):
-            return True
-        if known is not None:
-            known.add(hashed)
-        ids += hashed + arrival.to_bytes(8, "big", signed=True)
-        if len(ids) % _TRIM_BYTES == 0:
-            kept = ids[-self._ids_bytes_max :]
-            oldest = arrival - self._ids_ms_max
-            while int.from_bytes(kept[8:16], "big", signed=True) < oldest:
-                kept = kept[_ID_BYTES:]
-            if len(kept) < len(ids):
-                ids, profile.known = kept, None
-        profile.ids = ids
-        return False
-
-    def _counts(self, ids: bytes, hashed: bytes, arrival: int) -> bool:
-        """Whether one of the remembered ids is among the last ones and young enough."""
-        place = ids.find(hashed)
-        while place != -1:
-            if place % _ID_BYTES == 0 and place >= len(ids) - self._ids_bytes_max:
-                had = int.from_bytes(ids[place + 8 : place + 16], "big", signed=True)
-                if abs(arrival - had) <= self._ids_ms_max:
-                    return True
-            place = ids.find(hashed, place + 1)
-        return False
 
     def _handler(self, name: str, bit: int) -> Handler:
         fold = compile_fold(self.definitions.types[name], self.slots, self._local, self.index.touched)
