@@ -188,6 +188,13 @@ def test_a_dwell_of_another_condition_begins_now() -> None:
     assert carried.profile.due == T0 + 17 * MINUTE
 
 
+def test_who_waits_and_is_not_in_the_new_sample_waits_no_more() -> None:
+    table: dict[str, Any] = {"enter": "count(purchase) >= 1", "dwell": "10m"}
+    assert carry({"g": table}, {"g": table}, purchases=1, wait=7 * MINUTE).profile.held == {"g": T0}
+    nobody = carry({"g": table}, {"g": table | {"sample": 1e-9}}, purchases=1, wait=7 * MINUTE)
+    assert not nobody.profile.held
+
+
 def test_a_cooldown_counts_from_the_leaving_under_the_former_definitions() -> None:
     table: dict[str, Any] = {"enter": "since(last(purchase.occurred_at)) < hours(1)", "cooldown": "1d"}
     carried = carry({"g": table}, {"g": table | {"enter": "count(purchase) >= 1"}}, purchases=1, wait=2 * HOUR)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
+from profilestream.core.definitions import Segment
 from profilestream.core.engine import Crossing, Engine
 from profilestream.core.profile import Membership, Profile
 from profilestream.core.slots import Slot
@@ -53,8 +54,15 @@ class Carrier:
             taken.add(source.index)
         standings = self.unchanged.segments
         self._known = standings.keys()
-        self._held = {s.name for s in new.definitions.segments if s.pacing and standings[s.name] in ("same", "alike")}
+        self._held = {s.name for s in new.definitions.segments if self._waits_on(s)}
         self._unsettled = {n for n, s in enumerate(new.definitions.segments) if standings[s.name] != "same"}
+
+    def _waits_on(self, segment: Segment) -> bool:
+        """Whether a crossing that waits waits on: its condition is the same, and nobody draws lots anew."""
+        before = self._former.definitions.by_segment.get(segment.name)
+        if before is None or segment.pacing is None or self.unchanged.segments[segment.name] not in ("same", "alike"):
+            return False
+        return before.pacing is not None and before.pacing.sample == segment.pacing.sample
 
     @property
     def moves_segments(self) -> bool:
