@@ -17,6 +17,7 @@ from profilestream.store.commits import Change, Commit, Mark, Membership, Profil
 from profilestream.store.keys import Keys
 from profilestream.store.outbox import ANNOUNCED, UNSETTLE
 from profilestream.store.shard_store import ABSORB, SCRIPT, SCRIPT_SHA
+from profilestream.store.walk import STATES
 
 KEYS = Keys("ps", "g1").shard(3)
 STEPS = 250
@@ -90,7 +91,7 @@ class Writer:
         removed = random.choice(((), ("orders",), ("orders", "never")))
         return ProfileWrite(
             customer_id, b"\x00\xff\r\n", fields, removed, random.random() < 0.3,
-            random.choice((None, 400, 2_000)), random.random() < 0.8,
+            random.choice((None, 400, 2_000)), random.random() < 0.8, is_new=random.random() < 0.3,
         )  # fmt: skip
 
     def _announced(self) -> list[Any]:
@@ -113,9 +114,14 @@ class Writer:
             ["HGET", random.choice(HASHES), "orders"],
             ["HDEL", random.choice(HASHES[1:]), "orders", f"c1\0{random.choice(SEGMENTS)}"],
             ["HSETNX", KEYS.repairs, f"c1\0{random.choice(SEGMENTS)}", random.randrange(9)],
+            ["SADD", KEYS.customers, *random.sample(CUSTOMERS, 2)],
+            ["SCARD", random.choice((KEYS.customers, KEYS.timers, KEYS.repairs))],
+            ["SSCAN", KEYS.customers, "0", "COUNT", 1000],
+            ["EVAL", STATES, 4, KEYS.head, *(KEYS.state(c) for c in CUSTOMERS), random.choice((0, 4, 9, 999))],
+            ["GET", random.choice((KEYS.state("c1"), KEYS.state("nobody"), KEYS.head))],
             ["MGET", *(KEYS.state(c) for c in CUSTOMERS), KEYS.head, "nothing"],
             ["SET", KEYS.state("c1"), b"\xff"],
-            ["TYPE", random.choice((*HASHES, *SORTED, KEYS.outbox, KEYS.state("c1")))],
+            ["TYPE", random.choice((*HASHES, *SORTED, KEYS.outbox, KEYS.customers, KEYS.state("c1")))],
             ["EXISTS", random.choice((*HASHES, KEYS.outbox)), KEYS.head],
             ["ZADD", random.choice((*SORTED, KEYS.head)), random.choice((1, -3, 2_000)), random.choice(CUSTOMERS)],
             ["ZREM", random.choice(SORTED), random.choice(CUSTOMERS)],
@@ -160,6 +166,7 @@ def contents(execute: Any) -> dict[str, Any]:
         found[key] = dict(zip(flat[::2], flat[1::2], strict=True))
     for key in (*SORTED, KEYS.segment("lapsing")):
         found[key] = execute(["ZRANGE", key, 0, -1, "WITHSCORES"])
+    found[KEYS.customers] = sorted(execute(["SSCAN", KEYS.customers, "0", "COUNT", 1000])[1])
     found[KEYS.outbox] = execute(["XRANGE", KEYS.outbox, "-", "+"])
     found["states"] = execute(["MGET", *(KEYS.state(c) for c in CUSTOMERS)])
     return found
@@ -183,8 +190,7 @@ def test_the_same_commands_have_the_same_replies_and_the_same_effects(server: re
             assert real(["SCRIPT", "LOAD", SCRIPT]) == simulated(["SCRIPT", "LOAD", SCRIPT])
         command = writer.next()
         expected, actual = answer(real, command), answer(simulated, command)
-        if command[0] == "HGETALL" or command[0] == "HSCAN":
-            expected, actual = _unordered(expected), _unordered(actual)
+        expected, actual = _unordered(command, expected), _unordered(command, actual)
         assert actual == expected, f"step {step} of seed {seed}: {command}"
         done += isinstance(expected, list) and expected[:1] == [1]
         writer.learn(real(["HMGET", KEYS.head, "commit", "sequence"]))
@@ -192,9 +198,16 @@ def test_the_same_commands_have_the_same_replies_and_the_same_effects(server: re
     assert done > 20, "too few commits were written to show anything"
 
 
-def _unordered(reply: Any) -> Any:
-    """The fields of a hash come in no order that anybody may rely on."""
+def _unordered(command: list[Any], reply: Any) -> Any:
+    """The fields of a hash and the members of a set come in no order that anybody may rely on."""
     if not isinstance(reply, list):
         return reply
-    flat = reply[1] if len(reply) == 2 and isinstance(reply[1], list) else reply
+    if command[0] == "SSCAN":
+        return sorted(reply[1])
+    if command[:2] == ["EVAL", STATES]:
+        return [_pairs(reply[0]), *reply[1:]]
+    return _pairs(reply[1] if command[0] == "HSCAN" else reply) if command[0] in ("HGETALL", "HSCAN") else reply
+
+
+def _pairs(flat: list[Any]) -> list[tuple[Any, Any]]:
     return sorted(zip(flat[::2], flat[1::2], strict=True))

@@ -30,6 +30,10 @@ def miscounts(world: World, number: int, segments: Iterable[str]) -> Iterator[st
     clock = int(head.get(b"clock", 0))
     counts = data.keys.get(keys.crossings.encode()) or {}
     announced, repaired = _announced(world, number)
+    prefix = keys.state_prefix.encode()
+    stored = {key.removeprefix(prefix) for key in data.keys if key.startswith(prefix)}
+    if (listed := data.keys.get(keys.customers.encode()) or set()) != stored:
+        yield f"shard {number} lists {len(listed)} customers, and has states of {len(stored)}"
     for name in segments:
         members = data.keys.get(keys.segment(name).encode()) or SortedSet()
         found = traffic([counts.get(name.encode())], clock)

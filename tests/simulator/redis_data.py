@@ -44,7 +44,7 @@ class Stream:
         return other
 
 
-KINDS: dict[type, bytes] = {bytes: b"string", dict: b"hash", SortedSet: b"zset", Stream: b"stream"}
+KINDS: dict[type, bytes] = {bytes: b"string", dict: b"hash", SortedSet: b"zset", Stream: b"stream", set: b"set"}
 
 
 class RedisData:
@@ -104,6 +104,9 @@ class RedisData:
         self.keys[args[0]] = args[1]
         return Status(b"OK")
 
+    def get(self, args: list[bytes]) -> Reply:
+        return self.of_kind(args[0], bytes)
+
     def mget(self, args: list[bytes]) -> Reply:
         values = [self.keys.get(key) for key in args]
         return [value if isinstance(value, bytes) else None for value in values]
@@ -147,6 +150,21 @@ class RedisData:
     def hscan(self, args: list[bytes]) -> Reply:
         """All at once, as Redis does for a small hash."""
         return [b"0", self.hgetall(args[:1])]
+
+    # Sets
+
+    def sadd(self, args: list[bytes]) -> Reply:
+        members = self.made(args[0], set)
+        before = len(members)
+        members.update(args[1:])
+        return len(members) - before
+
+    def scard(self, args: list[bytes]) -> Reply:
+        return len(self.of_kind(args[0], set) or ())
+
+    def sscan(self, args: list[bytes]) -> Reply:
+        """All at once, as Redis does for a small set."""
+        return [b"0", sorted(self.of_kind(args[0], set) or ())]
 
     # Sorted sets
 
@@ -276,7 +294,8 @@ COMMANDS: dict[bytes, Callable[[RedisData, list[bytes]], Reply]] = {
     b"ZRANGE": RedisData.zrange, b"ZRANGEBYSCORE": RedisData.zrangebyscore, b"XADD": RedisData.xadd,
     b"XLEN": RedisData.xlen, b"XRANGE": RedisData.xrange, b"XREVRANGE": RedisData.xrevrange, b"XDEL": RedisData.xdel,
     b"XTRIM": RedisData.xtrim, b"XINFO": RedisData.xinfo, b"SCRIPT": RedisData.script, b"EVAL": RedisData.eval,
-    b"EVALSHA": RedisData.evalsha,
+    b"EVALSHA": RedisData.evalsha, b"GET": RedisData.get, b"SADD": RedisData.sadd, b"SCARD": RedisData.scard,
+    b"SSCAN": RedisData.sscan,
 }  # fmt: skip
 
 

@@ -26,9 +26,9 @@ def test_a_head_that_someone_else_wrote_is_refused() -> None:
 
 def test_every_key_of_a_commit_is_declared() -> None:
     command = commit_command("sha", KEYS, Commit("", "ab", 1, memberships=[Membership("s", "c", 1, True)]), 10)
-    assert command[2] == 7
-    private = [KEYS.head, KEYS.timers, KEYS.urgent, KEYS.outbox, KEYS.repairs, KEYS.crossings]
-    assert command[3:10] == [*private, KEYS.segment("s")]
+    assert command[2] == 8
+    private = [KEYS.head, KEYS.timers, KEYS.urgent, KEYS.outbox, KEYS.repairs, KEYS.crossings, KEYS.customers]
+    assert command[3:11] == [*private, KEYS.segment("s")]
 
 
 def test_of_several_crossings_of_one_customer_in_a_commit_the_last_membership_stands_and_each_is_counted() -> None:

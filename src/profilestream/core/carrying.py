@@ -90,7 +90,7 @@ class Carrier:
         if own is not None:
             for slot in self.fresh:
                 _take(own, slot, profile, slot, False)
-        profile.as_of = as_of
+        profile.as_of, profile.stored = as_of, own is not None and own.stored
         profile.revision, profile.event_time, profile.ids = former.revision, former.event_time, former.ids
         if own is not None and own.revision:
             # Of types that the former definitions did not read, only the own profile knows.

@@ -18,7 +18,8 @@ class Profile:
     condition of a segment's next crossing holds, where its pacing lets the crossing wait. `ids` are remembered
     event ids, 16 bytes each: hash, arrival. What follows `due` is derived and never stored: `held_due` is when the
     first of `held` crosses; `positions` and `flips` place the segment index's groups; `changed` says which traits may
-    differ from what was written, `known` has the hashes in `ids`.
+    differ from what was written, `known` has the hashes in `ids`, `stored` says whether there is a stored state of the
+    customer.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Profile:
         "positions",
         "revision",
         "slots",
+        "stored",
         "tiles",
         "window_due",
         "written",
@@ -65,6 +67,7 @@ class Profile:
         self.positions: list[Any] = []
         self.flips: list[int] = []
         self.changed = 0
+        self.stored = False
         self.written: list[Any] | None = None
         self.written_due: int | None = None
         self.written_urgent: int | None = None

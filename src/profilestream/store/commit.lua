@@ -1,15 +1,15 @@
 -- Commits what folding a run of records changed in one shard: all of it, or nothing.
 --
--- KEYS  1 head  2 timers  3 urgent  4 outbox  5 repairs  6 crossings, then profile and state of each profile, then one
---       segment each
+-- KEYS  1 head  2 timers  3 urgent  4 outbox  5 repairs  6 crossings  7 customers, then profile and state of each
+--       profile, then one segment each
 -- ARGV  1 expected commit id   2 new commit id   3 sequence   4 clock or ''   5 positions (JSON) or ''
 --       6 due before (ms) or ''  7 due names at most
 --       8 count of head arguments  9 profiles  10 timer arguments to set  11 to remove
 --       12 urgent timers' arguments to set  13 to remove
 --       14 segments  15 changes  16 stage of a repair or '', and from 17 on, in this order:
 --         head        field value ...
---         profiles    each: 1 to write anew or 0, count removed, count of field arguments, state,
---                     removed ..., field value ...
+--         profiles    each: 0, 1 to write anew, 2 for one who is new here; count removed, count of field arguments,
+--                     state, removed ..., field value ...
 --         timers      score member ...; member ...
 --         urgent      score member ...; member ...
 --         segments    each: name, count of arguments to add, to remove, of crossings, score member ..., member ...,
@@ -28,9 +28,9 @@
 -- Redis does not undo a script that fails half-way. So everything that can fail is tried before the first
 -- write, and the head is written last.
 
-local head_key, timers_key, urgent_key, outbox_key, repairs_key, crossings_key = unpack(KEYS, 1, 6)
+local head_key, timers_key, urgent_key, outbox_key, repairs_key, crossings_key, customers_key = unpack(KEYS, 1, 7)
 local FIXED, UNPACK_MAX = 16, 3500
-local HEAD_KEYS = 6
+local HEAD_KEYS = 7
 local MINUTE_MS, HOUR_MINUTES, DAY_MINUTES = 60000, 60, 1440
 local call = redis.call
 
@@ -82,7 +82,7 @@ local at = FIXED + 1 + heads
 local profiles_at = at
 for _ = 1, profiles do
   local anew, removed, fields = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  if (anew ~= '0' and anew ~= '1') or not is_whole(removed) or not is_whole(fields) or fields % 2 ~= 0 then
+  if (anew ~= '0' and anew ~= '1' and anew ~= '2') or not is_whole(removed) or not is_whole(fields) or fields % 2 ~= 0 then
     return refuse('the shape of a profile')
   end
   at = at + 4 + removed + fields
@@ -132,7 +132,7 @@ local function all_of_kind(kind, from, to, step)
 end
 local segment_keys_at = HEAD_KEYS + 2 * profiles + 1
 if not is_kind(timers_key, 'zset') or not is_kind(urgent_key, 'zset') or not is_kind(outbox_key, 'stream')
-  or not is_kind(repairs_key, 'hash') or not is_kind(crossings_key, 'hash')
+  or not is_kind(repairs_key, 'hash') or not is_kind(crossings_key, 'hash') or not is_kind(customers_key, 'set')
   or not all_of_kind('hash', HEAD_KEYS + 1, segment_keys_at - 1, 2)
   or not all_of_kind('zset', segment_keys_at, #KEYS, 1) then
   return refuse('a key of another kind is in the way')
@@ -158,17 +158,23 @@ local function write(command, key, from, args)
 end
 
 at = profiles_at
+local new, id_at = {}, #head_key - #'head' + #'state:' + 1
 for i = HEAD_KEYS + 1, segment_keys_at - 1, 2 do
   local profile_key = KEYS[i]
   local removed, fields = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   -- First a command that needs memory: a full Redis refuses a script at its first write only, and only such a one.
   call('SET', KEYS[i + 1], ARGV[at + 3])
-  if ARGV[at] == '1' then call('DEL', profile_key) end
+  if ARGV[at] ~= '0' then call('DEL', profile_key) end
+  if ARGV[at] == '2' then new[#new + 1] = string.sub(KEYS[i + 1], id_at) end
   at = at + 4
   if removed > 0 then write('HDEL', profile_key, at, removed) end
   at = at + removed
   if fields > 0 then write('HSET', profile_key, at, fields) end
   at = at + fields
+end
+
+for i = 1, #new, UNPACK_MAX do
+  call('SADD', customers_key, unpack(new, i, math.min(i + UNPACK_MAX - 1, #new)))
 end
 
 write('ZADD', timers_key, timers_at, timers_set)

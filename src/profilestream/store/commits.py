@@ -31,7 +31,8 @@ class Head:
     shard's event time in ms (None before the first event), `positions` the next offset of each topic,
     `origins` the greatest offset folded of strays by "type:topic:partition", `fingerprint` that of the
     definitions in force, `repair` whether a repair is under way. `starts` has the offset at which a topic's log
-    began when it was first read, where that was not 0; `announced` is the mark that the emitter leaves.
+    began when it was first read, where that was not 0; `announced` is the mark that the emitter leaves. `carried` is
+    there once profiles of another generation are being carried here.
     """
 
     commit: str = ""
@@ -43,6 +44,7 @@ class Head:
     repair: bool = False
     starts: dict[str, int] = field(default_factory=dict)
     announced: Mark | None = None
+    carried: Carriage | None = None
 
 
 class Mark(NamedTuple):
@@ -65,6 +67,27 @@ class Mark(NamedTuple):
         return cls(int(sequence), commit, int(offset))
 
 
+class Carriage(NamedTuple):
+    """How far a shard has come with carrying the profiles of another generation: the customer who was carried last, in
+    order of the ids ("" before the first), and whether all were."""
+
+    after: str = ""
+    done: bool = False
+
+    def __str__(self) -> str:
+        return "done" if self.done else f"after {self.after}"
+
+    @classmethod
+    def parse(cls, text: bytes | None) -> Carriage | None:
+        """Reads a head's field `carried`; raises ValueError."""
+        if text is None:
+            return None
+        word, _, after = text.decode().partition(" ")
+        if word not in ("done", "after"):
+            raise ValueError
+        return cls(after, word == "done")
+
+
 @dataclass(slots=True)
 class ProfileWrite:
     """One customer's new profile; at most one of each customer in a commit.
@@ -73,7 +96,8 @@ class ProfileWrite:
     `rewrite` the readable hash is deleted first. `due` is the next instant in ms at which time alone
     changes something, None when there is none: the former timer is replaced or removed, unless `due_changed`
     is false. `urgent` is the instant at which a membership is expected to change, where that is near `due`: so does its
-    timer, which is read before all others.
+    timer, which is read before all others. `is_new`: there was no state of this customer, who is named in `customers`
+    from now on.
     """
 
     customer_id: str
@@ -85,16 +109,19 @@ class ProfileWrite:
     due_changed: bool = True
     urgent: int | None = None
     urgent_changed: bool = True
+    is_new: bool = False
 
 
 @dataclass(slots=True)
 class Membership:
-    """A customer entered a segment at `at` (ms), or left it; of a pair the last stands, and each is counted."""
+    """A customer entered a segment at `at` (ms), or left it; of a pair the last stands, and each is counted, but for
+    those that only bring a set in line."""
 
     segment: str
     customer_id: str
     at: int
     entered: bool
+    counted: bool = True
 
 
 @dataclass(slots=True)
@@ -116,7 +143,7 @@ class Commit:
     `positions` leave the head's as they are (a commit of timers alone); otherwise `positions` has all
     topics. `origins` has only what changed. With `due_before` (ms) the reply names customers whose timers,
     after this commit's own writes, are due at or before it. `fingerprint` is given when definitions change, `starts`
-    when topics are read for the first time, `mark` when a repair ends.
+    when topics are read for the first time, `mark` when a repair ends, `carried` with profiles that were carried.
     """
 
     expected: str
@@ -133,6 +160,7 @@ class Commit:
     starts: Mapping[str, int] | None = None
     stage: Stage = ""
     mark: Mark | None = None
+    carried: Carriage | None = None
 
 
 @dataclass(slots=True)
@@ -163,7 +191,7 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         customer_id, fields, removed = write.customer_id, write.fields, write.removed
         profile_keys.append(profile_prefix + customer_id)
         profile_keys.append(state_prefix + customer_id)
-        body += (b"1" if write.rewrite else b"0", len(removed), len(fields), write.state)
+        body += (b"2" if write.is_new else b"1" if write.rewrite else b"0", len(removed), len(fields), write.state)
         if removed:
             body += removed
         body += fields
@@ -187,19 +215,22 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         origins += ("starts", orjson.dumps(dict(commit.starts)))
     if commit.mark is not None:
         origins += ("announced", str(commit.mark))
+    if commit.carried is not None:
+        origins += ("carried", str(commit.carried))
     changes: list[Text | int] = []
     for change in commit.changes:
         changes += (change.customer_id, change.segment, change.crossing, change.change, change.value)
     return [
         "EVALSHA",
         sha,
-        6 + len(profile_keys) + len(segment_keys),
+        7 + len(profile_keys) + len(segment_keys),
         keys.head,
         keys.timers,
         keys.urgent,
         keys.outbox,
         keys.repairs,
         keys.crossings,
+        keys.customers,
         *profile_keys,
         *segment_keys,
         commit.expected,
@@ -240,7 +271,7 @@ def _memberships(keys: ShardKeys, commit: Commit) -> tuple[list[str], list[Text 
     for membership in commit.memberships:
         segment, at, entered = membership.segment, membership.at, membership.entered
         segments.setdefault(segment, {})[membership.customer_id] = at if entered else None
-        if counts:
+        if counts and membership.counted:
             crossings.setdefault(segment, {}).setdefault(at // MINUTE_MS, [0, 0])[not entered] += 1
     arguments: list[Text | int] = []
     for segment, customers in segments.items():
@@ -287,6 +318,7 @@ def read_head(flat: Sequence[bytes]) -> Head:
             repair="repair" in raw,
             starts=orjson.loads(raw.get("starts", b"{}")),
             announced=Mark.parse(raw.get("announced")),
+            carried=Carriage.parse(raw.get("carried")),
         )
     except ValueError:
         raise StoreRefused(

@@ -4,7 +4,7 @@
     ps:<gen>:meta                               what a generation is
     ps:<gen>:{<shard>}:profile:<customer_id>    what readers see; the braces are the hash tag, so that
     ps:<gen>:{<shard>}:segment:<name>           every key of a shard lies in one slot of a cluster
-    ps:<gen>:{<shard>}:head|state:*|timers|urgent|outbox|repairs|crossings
+    ps:<gen>:{<shard>}:head|state:*|timers|urgent|outbox|repairs|crossings|customers
 
 Never does any I/O.
 """
@@ -61,8 +61,8 @@ class ShardKeys:
     """The keys of one shard of one generation; all in one slot."""
 
     __slots__ = (
-        "crossings", "head", "outbox", "profile_prefix", "repairs", "segment_prefix", "state_prefix", "timers",
-        "urgent",
+        "crossings", "customers", "head", "outbox", "profile_prefix", "repairs", "segment_prefix", "state_prefix",
+        "timers", "urgent",
     )  # fmt: skip
 
     def __init__(self, prefix: str) -> None:
@@ -72,6 +72,7 @@ class ShardKeys:
         self.outbox = prefix + "outbox"
         self.repairs = prefix + "repairs"
         self.crossings = prefix + "crossings"
+        self.customers = prefix + "customers"
         # Prefixes are public because a commit joins hundreds of them in its inner loop.
         self.profile_prefix = prefix + "profile:"
         self.state_prefix = prefix + "state:"

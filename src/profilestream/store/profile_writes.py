@@ -66,10 +66,11 @@ class ProfileWriter:
         elif profile.written_missed:
             removed.append("_missed")
         profile.written_missed = bool(missed)
-        profile.changed = 0
+        profile.changed, is_new = 0, not profile.stored
+        profile.stored = True
         state = encode_state(profile, self._engine)
         return ProfileWrite(
-            profile.customer_id, state, fields, removed, rewrite, due, due_changed, urgent, urgent_changed
+            profile.customer_id, state, fields, removed, rewrite, due, due_changed, urgent, urgent_changed, is_new
         )
 
 

@@ -59,6 +59,7 @@ def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
     profile.members = members
     profile.held = held
     profile.ids = ids
+    profile.stored = True
     return engine.revive(profile)
 
 
