@@ -135,7 +135,7 @@ def test_a_stream_that_means_something_else_changes_what_looks_at_it() -> None:
         (("USD = \"0.92\"", "USD = \"0.93\""), {"orders", "spend", "average", "best_hour", "big", "keen"}),
         (("USD = \"0.92\"", "USD = \"0.920\""), set()),
         (("stars = \"int 1..5\"", "stars = \"int 1..6\""), {"stars"}),
-        (("text = \"string?\"", "text = \"string?\", sku = \"string?\""), {"stars"}),
+        (("text = \"string?\"", "text = \"string?\", sku = \"string\""), {"stars"}),
         (("stars = \"int 1..5\", text = \"string?\"", "text = \"string?\", stars = \"int 1..5\""), set()),
         (("[types.review]", "[types.review]\ntopic = \"product-reviews\""), {"stars"}),
         (("[streams]", "[attributes]\ncity = \"string\"\n[streams]"), {"city"}),
@@ -150,11 +150,18 @@ def test_a_ground_that_moves_changes_what_stands_on_it(edit: tuple[str, str], to
     assert bool(changes.grounds) == bool(touched)
 
 
+def test_a_field_that_may_be_absent_and_is_new_is_told_and_touches_nothing() -> None:
+    changes = changed(('text = "string?"', 'text = "string?", sku = "string?"'))
+    assert (changes.traits, changes.segments, changes.missing) == ((), (), ())
+    assert changes.grounds == ("fields of review",)
+    assert changes.any  # other records are dead letters now
+
+
 def test_an_event_type_of_its_own_is_seen_by_what_looks_at_every_event() -> None:
     text = definitions_text({"days": "distinct(date(event.occurred_at))", "orders": "count(purchase)"})
     changes = changed(("[traits]", '[types.visit]\nfields = { shop = "string" }\n[traits]'), text=text)
     assert kinds(changes) == {"days": "changed"}
-    assert changes.other_events
+    assert needy(changes) == {"days"}
 
 
 def test_names_of_sources_and_streams_mean_nothing() -> None:
@@ -174,22 +181,27 @@ def test_what_is_said_of_a_segment_moves_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("new", "why", "waits_on"),
+    ("new", "why"),
     [
-        ('dwell = "2h"', ("dwell",), True),
-        ('dwell = "60m"', None, False),
-        ('dwell = "1h"\ncooldown = "1d"', ("cooldown",), True),
-        ('dwell = "1h"\nsample = 0.5', ("sample",), False),
-        ("", ("dwell",), False),
+        ('dwell = "2h"', ("dwell",)),
+        ('dwell = "60m"', None),
+        ('dwell = "1h"\ncooldown = "1d"', ("cooldown",)),
+        ('dwell = "1h"\nsample = 0.5', ("sample",)),
+        ("", ("dwell",)),
     ],
 )
-def test_a_pace_is_part_of_what_a_segment_means(new: str, why: tuple[str, ...] | None, waits_on: bool) -> None:
+def test_a_pace_is_part_of_what_a_segment_means(new: str, why: tuple[str, ...] | None) -> None:
     changes = changed(('dwell = "1h"', new))
     if why is None:
         assert not changes.any
         return
     assert changes.by_segment["browsing"].why == why
-    assert changes.keeps_waiting("browsing") == waits_on
+    assert not changes.needs_log
+
+
+def test_how_many_values_a_list_shows_needs_no_log() -> None:
+    changes = changed(("occurred_at), 1)", "occurred_at), 3)"))
+    assert kinds(changes) == {"best_hour": "changed"}
     assert not changes.needs_log
 
 

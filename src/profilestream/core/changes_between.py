@@ -1,8 +1,8 @@
 """What differs between two sets of definitions, by what they mean and never by how they are written. Pure.
 
-A trait or a segment is unchanged when its expression is the same node on the same grounds (`core/grounds.py`): the same
-log gives the same values. Comments, blanks, the order of tables and the names of streams and sources change nothing.
-What an aggregate needs is told besides: whether the former definitions keep its state already, or only the log has it.
+What is unchanged is decided where profiles are carried (`core/unchanged.py`); here it is told what the rest is, and
+why. Comments, blanks, the order of tables and the names of streams and sources change nothing. Of each aggregate it is
+told whether the former definitions keep its state already, or only the log has it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from profilestream.core.dependence import by_dependence
 from profilestream.core.expressions import Aggregate, Node
 from profilestream.core.grounds import Ground, differing
 from profilestream.core.pacing import SPANS, Pacing
+from profilestream.core.unchanged import Unchanged
 
 Kind = Literal["added", "changed", "removed", "told", "reworded"]
 """`told`: who is in a segment stays, but not all that is said of it; `reworded`: the same in other words."""
@@ -46,7 +47,7 @@ class SegmentChange:
 
     `why` names what changed ("enter", "exit", "dwell", "sample", "currency", "segment lapsing"; of what is only told
     "description", "values"). `needs` are the aggregates without which nobody can say who is in it, by way of the
-    segments that it names too. With `waits_on` a crossing that waits (a dwell) waits on as before.
+    segments that it names too.
     """
 
     name: str
@@ -55,7 +56,6 @@ class SegmentChange:
     after: Segment | None
     why: tuple[str, ...] = ()
     needs: tuple[Aggregate, ...] = ()
-    waits_on: bool = False
 
     @property
     def moves(self) -> bool:
@@ -91,12 +91,7 @@ class Changes:
     @property
     def needs_log(self) -> bool:
         """Whether something has to be folded from the log."""
-        return bool(self.missing) or self.other_events
-
-    @property
-    def other_events(self) -> bool:
-        """Whether other records count as events now, and so as revisions of profiles."""
-        return any(name.startswith(("fields of", "topics of", "currency")) for name in self.grounds)
+        return bool(self.missing)
 
     @cached_property
     def by_segment(self) -> Mapping[str, SegmentChange]:
@@ -109,11 +104,6 @@ class Changes:
         moved = {c.name for c in self.segments if c.moves}
         return tuple(s.name for s in self.after.segments if s.name not in moved)
 
-    def keeps_waiting(self, segment: str) -> bool:
-        """Whether a crossing of the segment that waits (a dwell) waits on as before."""
-        change = self.by_segment.get(segment)
-        return change is None or not change.moves or change.waits_on
-
 
 def changes_between(before: Definitions, after: Definitions) -> Changes:
     """What the second definitions change in the first."""
@@ -124,35 +114,34 @@ class _Comparison:
     def __init__(self, before: Definitions, after: Definitions) -> None:
         self.before, self.after = before, after
         self.ground_before, self.ground_after = Ground(before), Ground(after)
-        self.there = set(all_aggregates(before))
+        self.unchanged = Unchanged(before, after)
         self.wanted = list(all_aggregates(after))
-        self.missing = {a for a in self.wanted if a not in self.there or self._other_ground(a)}
+        self.states = {a: self.unchanged.state_of(a) for a in self.wanted}
 
     def result(self) -> Changes:
-        read = set(self.wanted)
+        read = set(self.states.values())
         return Changes(
             before=self.before,
             after=self.after,
             traits=tuple(self._traits()),
             segments=tuple(self._segments()),
             grounds=differing(self.ground_before.whole, self.ground_after.whole),
-            kept=tuple(a for a in self.wanted if a not in self.missing),
-            missing=tuple(a for a in self.wanted if a in self.missing),
+            kept=tuple(a for a in self.wanted if self.states[a] is not None),
+            missing=tuple(a for a in self.wanted if self.states[a] is None),
             dropped=tuple(a for a in all_aggregates(self.before) if a not in read),
             reordered=self._reordered(),
         )
 
-    def _other_ground(self, aggregate: Aggregate) -> tuple[str, ...]:
-        return differing(self.ground_before.of(aggregate), self.ground_after.of(aggregate))
-
     def _needs(self, *nodes: Node | None) -> tuple[Aggregate, ...]:
         read = (a for node in nodes if node is not None for a in x.aggregates(node))
-        return tuple(dict.fromkeys(a for a in read if a in self.missing))
+        return tuple(dict.fromkeys(a for a in read if self.states[a] is None))
 
     def _difference(self, before: Node, after: Node) -> tuple[str, ...]:
         """Why two expressions differ in meaning; nothing where they do not."""
         if before != after:
             return ("expression",)
+        if self.unchanged.means_the_same(after):
+            return ()
         return differing(self.ground_before.of_value(before), self.ground_after.of_value(after))
 
     # Traits
@@ -203,9 +192,8 @@ class _Comparison:
         conditions += [f"segment {n}" for n in after.named_segments if n in found and found[n].moves]
         pacing = [*_paces(before, after)]
         why = tuple(dict.fromkeys(conditions + pacing))
-        if why:
-            waits_on = after.pacing is not None and not conditions and "sample" not in pacing
-            return SegmentChange(after.name, "changed", before, after, why, needs, waits_on)
+        if self.unchanged.segments[after.name] != "same":
+            return SegmentChange(after.name, "changed", before, after, why, needs)
         told = tuple(self._told(before, after))
         if told:
             return SegmentChange(after.name, "told", before, after, told)
