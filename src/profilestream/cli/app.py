@@ -31,6 +31,7 @@ _MODULES = (
     "describing",
     "quantiles",
     "verifying",
+    "planning",
     "demo",
 )
 

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def check(definitions: FileArgument = None, flag: FileOption = None) -> None:
     """Check a definitions file and its tests; every mistake is named with its place."""
-    path = _path(definitions, flag)
+    path = definitions_path(definitions, flag)
     found, _ = read_with_tests(path)
     typer.echo(f"{path}: {_counted(found)}; definitions {found.fingerprint}")
 
@@ -55,7 +55,7 @@ def init(
     namespace: NamespaceOption = None,
 ) -> None:
     """Make the topics and the first generation of profiles. Repeatable."""
-    found = read_definitions(_path(definitions, flag))
+    found = read_definitions(definitions_path(definitions, flag))
     where = settings(kafka, redis, namespace)
     if again:
         if shards is not None:
@@ -68,7 +68,8 @@ def init(
     asyncio.run(initialise(where, found.text, found.fingerprint, event_topics(found), shards, typer.echo))
 
 
-def _path(argument: Path | None, flag: Path | None) -> Path:
+def definitions_path(argument: Path | None, flag: Path | None) -> Path:
+    """The file that was named, or the environment's. Raises UsageError without either."""
     named = Settings().definitions
     path = argument or flag or (Path(named) if named else None)
     if path is None:

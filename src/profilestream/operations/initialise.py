@@ -104,8 +104,8 @@ def _check_generation(namespace: str, live: Generation | None, fingerprint: str,
     if live.fingerprint != fingerprint:
         raise ProfilestreamError(
             f"namespace `{namespace}` has generation {live.name} with other definitions ({live.fingerprint}; "
-            f"this file is {fingerprint}); on local servers `profilestream init FILE --rebuild` folds everything again "
-            "under this file"
+            f"this file is {fingerprint}); `profilestream plan FILE` tells what the file would change, and on local "
+            "servers `profilestream init FILE --rebuild` folds everything again under it"
         )
     if shards is not None and shards != live.shards:
         raise ProfilestreamError(

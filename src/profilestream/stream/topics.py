@@ -222,6 +222,16 @@ class Admin:
         """The offset after the last committed record, by partition; empty when there is no such topic."""
         return await self._offsets(topic, "end_offsets")
 
+    async def first_timestamps(self, topic: str) -> dict[int, int]:
+        """The timestamp (ms) of the first record that is still there, of each partition that has one."""
+        info = (await self.describe([topic]))[topic]
+        if info is None:
+            return {}
+        consumer = await self._reader()
+        every = {TopicPartition(topic, p): 0 for p in range(info.partitions)}
+        found = await self._ask(lambda: consumer.offsets_for_times(every))
+        return {tp.partition: at.timestamp for tp, at in found.items() if at is not None}
+
     async def bounds(self, topics: Iterable[str], partition: int) -> dict[str, tuple[int, int]]:
         """The begin and the end of one partition of several topics, as `begin_offsets` and `end_offsets` tell them.
 

@@ -8,6 +8,7 @@ explanations  what `explain` says
 descriptions  what `describe` and `quantiles` tell of many customers
 histories     the lines of `history`
 verifications what `verify`, `compare` and `generations` tell
+plans         what `plan` finds and saves
 parts         what the others are put together from
 
 Where JSON Schema cannot say what the decoder does, the schema is the laxer of the two: it takes 1.0 for an integer, an

@@ -14,6 +14,7 @@ from profilestream.wire.schemas.explanations import EXPLAIN, EXPLAIN_CUSTOMER
 from profilestream.wire.schemas.histories import HISTORY
 from profilestream.wire.schemas.messages import CHANGE, DEAD_LETTER
 from profilestream.wire.schemas.parts import DRAFT, Schema
+from profilestream.wire.schemas.plans import PLAN
 from profilestream.wire.schemas.profiles import MEMBERS, PROFILE, SEGMENTS
 from profilestream.wire.schemas.verifications import VERIFY
 
@@ -58,4 +59,5 @@ _OUTPUTS: Final[Mapping[str, Schema]] = {
     "history.json": HISTORY,
     "quantiles.json": QUANTILES,
     "verify.json": VERIFY,
+    "plan.json": PLAN,
 }

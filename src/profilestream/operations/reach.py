@@ -1,0 +1,175 @@
+"""How far back the log reaches, topic by topic, and what cannot be whole if it is folded from there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from profilestream.core import expressions as x
+from profilestream.core.changes_between import Changes, SegmentChange, TraitChange
+from profilestream.core.definitions import Definitions
+from profilestream.core.expressions import Aggregate
+from profilestream.operations.retention import NEVER_WHOLE
+from profilestream.settings import Settings
+from profilestream.store.metadata import Generation
+from profilestream.stream.topic_ids import TopicIds
+from profilestream.stream.topics import Admin, TopicInfo, unavailable
+from profilestream.wire.times import parse_time
+
+FORWARDED: Final = ""
+"""Stands for the type of the topic of forwarded records, which are of any type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What one topic still has: `records` (offsets, holes too), and when the first arrived (ms; None: no record).
+
+    `gone` is how many were there before, all of which had arrived by `gone_ms` (None: nobody knows). With `limited`
+    more will go, by age, by size or by compaction; of a `compacted` topic nobody knows what has gone. `made_anew` since
+    the live generation read it; `missing`: it is not there at all.
+    """
+
+    topic: str
+    type_name: str
+    records: int = 0
+    gone: int = 0
+    begins_ms: int | None = None
+    gone_ms: int | None = None
+    limited: bool = False
+    compacted: bool = False
+    made_anew: bool = False
+    missing: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all is there that ever was."""
+        return not (self.gone or self.compacted or self.made_anew)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether what has gone is just what arrived first."""
+        return not (self.compacted or self.made_anew)
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """A trait or segment that does not know all of the past; whole from `since` on (a clock in ms, None: never).
+
+    `lost` says that the live generation has of it what the log no longer has. One that is `inherited` needs no log: the
+    live profiles of which it is made are incomplete already.
+    """
+
+    name: str
+    is_trait: bool
+    since: int | None
+    lost: bool
+    inherited: bool = False
+
+
+async def read_reach(settings: Settings, definitions: Definitions, live: Generation) -> list[Reach]:
+    """What each topic of the definitions has, in their order, and the topic of forwarded records last.
+
+    Raises ServerUnavailable without Kafka.
+    """
+    kafka = str(settings.kafka)
+    wanted = [(s.topic, s.type_name) for s in definitions.sources if s.type_name in definitions.types]
+    wanted.append((settings.rekeyed_topic, FORWARDED))
+    ids = TopicIds(kafka, settings.generations_topic, settings.namespace, live.name)
+    try:
+        await ids.read()
+        async with Admin(kafka) as admin:
+            described = await admin.describe(topic for topic, _ in wanted)
+            return [
+                await _reach(admin, topic, type_name, described[topic], await ids.is_other(topic))
+                for topic, type_name in wanted
+            ]
+    except KafkaError as error:
+        raise unavailable(kafka, error) from None
+
+
+async def _reach(admin: Admin, topic: str, type_name: str, info: TopicInfo | None, made_anew: bool) -> Reach:
+    if info is None:
+        return Reach(topic, type_name, missing=True)
+    begins, ends = await admin.begin_offsets(topic), await admin.end_offsets(topic)
+    first = await admin.first_timestamps(topic)
+    cut = [first.get(partition) for partition, begin in begins.items() if begin]
+    return Reach(
+        topic,
+        type_name,
+        records=sum(end - begins[partition] for partition, end in ends.items()),
+        gone=sum(begins.values()),
+        begins_ms=min(first.values(), default=None),
+        gone_ms=max((at for at in cut if at is not None), default=None) if None not in cut else None,
+        limited=info.retention_is_limited,
+        compacted=info.is_compacted,
+        made_anew=made_anew,
+    )
+
+
+def incomplete(
+    changes: Changes, reaches: Iterable[Reach], future_ms_max: int, complete_since: Mapping[str, str]
+) -> list[Incomplete]:
+    """The traits and segments that differ and cannot be whole, in the file's order.
+
+    An aggregate without a window never is whole where anything is gone. Another is once nothing that was removed can be
+    in its window: that arrived before the first record that is left, and occurred at most `future_ms_max` later.
+    `complete_since` has from when on the live generation's incomplete traits are whole.
+    """
+    since = _whole_since(changes.missing, [r for r in reaches if not r.is_whole], future_ms_max)
+    young = _young(changes.before, complete_since)
+    parts: list[tuple[bool, TraitChange | SegmentChange]] = [(True, c) for c in changes.traits]
+    parts += [(False, c) for c in changes.segments]
+    found = []
+    for is_trait, change in parts:
+        at = max((since[a] for a in change.needs if a in since), default=None)
+        if at is not None:
+            was = parse_time(complete_since[change.name]) if is_trait and change.name in complete_since else None
+            lost = change.kind == "changed" and (was is None or was < at)
+            found.append(Incomplete(change.name, is_trait, None if at >= NEVER_WHOLE else at, lost))
+        elif change.kind in ("added", "changed"):
+            at = max((young[a] for a in _aggregates(changes.after, is_trait, change.name) if a in young), default=None)
+            if at is not None:
+                found.append(Incomplete(change.name, is_trait, at, lost=False, inherited=True))
+    return found
+
+
+def _young(definitions: Definitions, complete_since: Mapping[str, str]) -> dict[Aggregate, int]:
+    """From when on (ms) the aggregates of incomplete traits are whole, as far as their traits tell."""
+    found: dict[Aggregate, int] = {}
+    for name, since in complete_since.items():
+        if name in definitions.by_trait:
+            for aggregate in x.aggregates(definitions.by_trait[name].node):
+                at = parse_time(since)
+                found[aggregate] = min(found.get(aggregate, at), at)
+    for trait in definitions.traits:
+        if trait.name not in complete_since:
+            for aggregate in x.aggregates(trait.node):
+                found.pop(aggregate, None)  # a whole trait has it too
+    return found
+
+
+def _aggregates(definitions: Definitions, is_trait: bool, name: str) -> Iterator[Aggregate]:
+    if is_trait:
+        yield from x.aggregates(definitions.by_trait[name].node)
+        return
+    segment = definitions.by_segment[name]
+    for node in (segment.enter, segment.exit):
+        if node is not None:
+            yield from x.aggregates(node)
+
+
+def _whole_since(aggregates: Iterable[Aggregate], cut: Iterable[Reach], future_ms_max: int) -> Mapping[Aggregate, int]:
+    """From which clock (ms) on each aggregate is whole that the topics which lack something feed."""
+    since: dict[Aggregate, int] = {}
+    for part in cut:
+        for aggregate in aggregates:
+            if part.type_name != FORWARDED and part.type_name not in aggregate.types:
+                continue
+            whole = NEVER_WHOLE
+            if aggregate.over_ms is not None and part.gone_ms is not None and part.is_cut:
+                whole = part.gone_ms + future_ms_max + aggregate.over_ms + aggregate.ago_ms
+            since[aggregate] = max(since.get(aggregate, whole), whole)
+    return since
