@@ -151,7 +151,9 @@ class Emitter:
         keys = Keys(self._settings.namespace, live.generation).shard(shard)
         events = RelayEvents(self._count, self._outages.over, self._lost, self._report)
         outbox = Outbox(self._redis, keys.outbox, keys.head)
-        return ShardRelay(self._settings, outbox, generation=live.generation, shard=shard, events=events)
+        return ShardRelay(
+            self._settings, outbox, generation=live.generation, shard=shard, events=events, turn=live.turn
+        )
 
     async def _live_generation(self, *, wait: bool) -> Live | None:
         """The live generation; without one raises `NotFound`, or waits (`None` when stopped meanwhile)."""
@@ -160,7 +162,8 @@ class Emitter:
         while True:
             try:
                 name = await read_live(self._redis, namespace)
-                return Live(name, (await read_generation(self._redis, namespace, name)).shards)
+                found = await read_generation(self._redis, namespace, name)
+                return Live(name, found.shards, max(1, found.turn))
             except NotFound as missing:
                 if not wait:
                     raise

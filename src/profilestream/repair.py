@@ -1,4 +1,4 @@
-"""Repair: a shard whose Redis was set back below what was announced catches up, and says only what differs.
+"""Repair: a shard that is not where subscribers were told it is catches up in silence, and says only what differs.
 
 Whoever takes a shard over compares the head with what was announced (`begin`). If the shard's history does not hold it,
 the head is marked `repair`: the emitter waits, and folding goes on silently, each topic up to where it was then, the
@@ -8,11 +8,27 @@ the announced number, every other is announced once as the next number, with the
 
 All of it can be broken off anywhere, and set back itself: what the end needs lies in Redis (`repairs`) and in topic
 `announced`, and is asked for again.
+
+A silent generation is in repair all the time (`quiet`), without an end. When it becomes live, each of its shards opens
+the turn; the steps, each with the crash that it survives:
+
+1. Topic `generations` says in one transaction who is live in which turn; Redis names it to readers after that. A crash
+   in between: workers write Redis again (stream/live.py).
+2. Open the shard's transactional id and read what was announced, in an earlier turn by another generation. Its emitter
+   is fenced; it may come back, and announce more, until step 4.
+3. Fold in silence up to where that was announced; mostly the shard is past it already.
+4. Open the id again. If anything was announced since, go on at 2 with that. Else write the marker: where the shard
+   stands in the new turn, with nothing changed, in a transaction of the same holder. From here on no emitter of an
+   earlier turn announces, whenever it wakes up: opening the id it reads the later turn. A worker that wakes up late, of
+   the earlier turn, reads it too; had it come first, its marker is what step 2 finds.
+5. Begin anew from the head. What was announced last is now the marker, the head does not have it, and so an ordinary
+   repair leads up to it and ends by reconciling all that the head's mark does not cover, with the cause of the turn. A
+   crash anywhere after step 4 begins here again.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -26,16 +42,23 @@ from profilestream.store.shard_store import ShardStore
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.announcer import AnnouncedPosition
 from profilestream.stream.slices import Inbox
+from profilestream.wire.changes import Cause
 
 
 class SetBack(Exception):
-    """The head is another writer's by now: begin anew from it."""
+    """The head is another writer's by now, or what was announced is something else: begin anew from the head."""
+
+
+class Superseded(Exception):
+    """Another generation is live in a later turn; this process has not heard of it yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
     """One shard's way back to what was announced (`target`); `since` is where topic `announced` tells more than the
-    head knows, `reached` says how far a topic was read, past holes too."""
+    head knows, `reached` says how far a topic was read, past holes too. `cause` is that of what differs at the end;
+    without `told` that counts as announced, but subscribers are not told. With `opens` the end is not to reconcile but
+    to open a turn, at the shard's last commit; it always raises."""
 
     shard: int
     target: AnnouncedPosition
@@ -43,6 +66,9 @@ class Repair:
     store: ShardStore
     log: AnnouncedLog
     reached: Callable[[str], int]
+    cause: Cause = "repair"
+    told: bool = True
+    opens: Callable[[Mark], Awaitable[None]] | None = None
 
     def is_level(self, inbox: Inbox) -> bool:
         """Whether every topic is where it was when last announced; the inbox gives nothing more then."""
@@ -76,7 +102,7 @@ async def differing(
         changed: dict[str, Profile] = {}
         crossings: list[tuple[str, Crossing]] = []
         for looked_at, (customer_id, profile) in enumerate((await cache.look_up(customers)).items(), 1):
-            found = engine.reconcile(profile, numbers[customer_id], clock) if profile.revision else None
+            found = engine.reconcile(profile, numbers[customer_id], clock)
             if found is not None:
                 changed[customer_id] = profile
                 crossings += [(customer_id, crossing) for crossing in found]
@@ -97,6 +123,39 @@ async def begin(store: ShardStore, head: Head, announced: AnnouncedPosition | No
         return head
     if not head.repair or head.sequence <= announced.sequence:
         commit = Commit(head.commit, token_hex(8), max(head.sequence, announced.sequence) + 1, stage="begin")
+        if (await store.send_commit(commit)).status != "done":
+            raise SetBack
+        head.commit, head.sequence, head.repair = commit.commit, commit.sequence, True
+    if not await store.absorb_outbox(head.commit):
+        raise SetBack
+    return head
+
+
+def needs_turn(announced: AnnouncedPosition | None, generation: str, turn: int, shard: int) -> bool:
+    """Whether a generation that is live since a turn has yet to open it for a shard.
+
+    Raises Superseded in a later turn, LogMismatch where another generation has the same.
+    """
+    if announced is None:
+        return turn > 1
+    if announced.turn > turn:
+        raise Superseded
+    if announced.turn == turn and announced.generation != generation:
+        raise LogMismatch(
+            f"shard {shard}: generation {announced.generation} was announced in turn {turn}, and {generation} is live "
+            "in it by topic `generations`; was that topic deleted? Give this installation another --namespace"
+        )
+    return announced.turn < turn
+
+
+async def quiet(store: ShardStore, head: Head) -> Head:
+    """Marks the head of a silent shard, from its first commit on, and takes back what it had not announced.
+
+    What an emitter announces at this moment all the same counts: its number is asked of topic `announced` when it
+    matters, which is before what is kept here. Raises SetBack when another writer comes first.
+    """
+    if not head.repair:
+        commit = Commit(head.commit, token_hex(8), head.sequence + 1, stage="begin")
         if (await store.send_commit(commit)).status != "done":
             raise SetBack
         head.commit, head.sequence, head.repair = commit.commit, commit.sequence, True

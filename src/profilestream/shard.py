@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -13,13 +15,15 @@ from faust.types import TP
 from redis.exceptions import RedisError
 
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch
-from profilestream.repair import Repair, SetBack, begin, first_positions
-from profilestream.store.commits import Head
-from profilestream.store.keys import ShardKeys
+from profilestream.repair import Repair, SetBack, Superseded, begin, first_positions, needs_turn, quiet
+from profilestream.roles import Role
+from profilestream.store.commits import Head, Mark
+from profilestream.store.keys import Keys, ShardKeys
 from profilestream.store.pipeline import open_pipeline
 from profilestream.store.shard_store import ShardStore
-from profilestream.stream.announcer import Fenced
+from profilestream.stream.announcer import AnnouncedPosition, Fenced
 from profilestream.stream.endings import end_tasks
+from profilestream.stream.generations import Live
 from profilestream.stream.reports import named
 from profilestream.stream.slices import Inbox, Slice
 from profilestream.tools import Tools
@@ -55,6 +59,7 @@ class Shard:
         self._work: asyncio.Task[None] | None = None
         self._full: set[str] = set()
         self._stopped = False
+        self._anew = asyncio.Event()
 
     # Life
 
@@ -75,6 +80,7 @@ class Shard:
 
     def begin_anew(self) -> None:
         """Drops the updater, if there is one; the next begins from the head."""
+        self._anew.set()
         if self._work is not None:
             self._work.cancel()
 
@@ -91,7 +97,7 @@ class Shard:
                     if committed or time.monotonic() - began_s >= WELL_AFTER_S:
                         backoff_s, failures = BACKOFF_S[0], 0
                     self._updater = None
-            except (Conflict, SetBack, Fenced):
+            except (Conflict, SetBack, Fenced, Superseded):
                 pass
             except (LogMismatch, StateMismatch) as error:
                 self._give_up(error)
@@ -102,8 +108,16 @@ class Shard:
                 failures += 1
                 if failures >= FAILURES_MAX:
                     self._give_up(_bug(self.number, error))
-            await asyncio.sleep(backoff_s)
+            await self._sleep(backoff_s)
             backoff_s = min(BACKOFF_S[1], backoff_s * 2)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Between two updaters; who wants one from the head on at once is not kept waiting for long."""
+        await asyncio.sleep(BACKOFF_S[0])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds - BACKOFF_S[0]):
+                await self._anew.wait()
+        self._anew.clear()
 
     def _give_up(self, error: ProfilestreamError) -> None:
         self.failure = error
@@ -120,21 +134,28 @@ class Shard:
         try:
             store = ShardStore(pipeline, self._keys, timers_page_max=tools.settings.timers_page_max)
             await store.load_script()
-            head, repair = await self._head(store)
+            role = tools.role
+            head, repair = await self._head(store, role)
             positions, starts = await self._positions(head, repair)
+            leader = self._leader(store, role)
+            limits = repair.target.positions if repair is not None else None if leader is None else await leader()
             updater = self._updater = Updater(
                 shard=self.number,
                 head=head,
-                inbox=Inbox(positions, repair.target.positions if repair is not None else None),
+                inbox=Inbox(positions, limits),
                 store=store,
                 tools=tools,
                 wall_clock=self._wall_clock,
                 made_room=self._made_room,
                 starts=starts,
                 repair=repair,
+                role=role,
+                leader=leader,
             )
             self._release_buffers()
             await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in positions.items()})
+            if role is not tools.role:
+                raise Conflict  # the head was read in another role
             self._work = asyncio.create_task(updater.run())
             try:
                 await asyncio.shield(self._work)
@@ -146,12 +167,17 @@ class Shard:
         finally:
             await pipeline.close()
 
-    async def _head(self, store: ShardStore) -> tuple[Head, Repair | None]:
-        """The shard's head, and what it has to catch up with if it lacks what was announced."""
-        tools = self._tools
+    async def _head(self, store: ShardStore, role: Role) -> tuple[Head, Repair | None]:
+        """The shard's head, and what it has to catch up with if it lacks what was announced, or a turn opens."""
+        tools, live = self._tools, role.live
+        if live is None:
+            return await quiet(store, await store.read_head()), None
         announced = await tools.announced.position(self.number)
-        if announced is not None and announced.generation != tools.generation.name:
-            announced = None
+        if needs_turn(announced, tools.generation.name, live.turn, self.number):
+            head = await quiet(store, await store.read_head())
+            target = announced or AnnouncedPosition("", 0, "", turn=0)
+            opens = partial(self._open_turn, live, announced)
+            return head, Repair(self.number, target, 0, store, tools.announced, self._reached, opens=opens)
         in_history = announced is None or await store.settle_announced(announced.mark)
         found = await store.read_head()
         if not found.commit:
@@ -163,12 +189,49 @@ class Shard:
         if announced is None:
             # Folding on would be silent for ever: nobody would know when the repair is over.
             raise ServerUnavailable(f"Kafka does not say what was announced of shard {self.number}, which is in repair")
-        if not repairing:
+        cause = announced.cause
+        if not repairing and not cause:
             tools.report(
                 f"shard {self.number}: Redis lacks commits that were announced; repairing the shard from the log"
             )
         since = head.announced.offset if head.announced is not None else 0
-        return head, Repair(self.number, announced, since, store, tools.announced, self._reached)
+        told = not cause or live.announce == "net"
+        return head, Repair(
+            self.number, announced, since, store, tools.announced, self._reached, cause or "repair", told
+        )
+
+    async def _open_turn(self, live: Live, announced: AnnouncedPosition | None, at: Mark) -> None:
+        """Writes the marker of a turn for this shard, whose last commit `at` names, and begins anew.
+
+        What was announced since is looked for first: then this is not the place yet. Raises SetBack in either case.
+        """
+        seen = announced or AnnouncedPosition("", 0, "")
+        marker = AnnouncedPosition(
+            self._tools.generation.name,
+            at.sequence,
+            at.commit,
+            seen.clock,
+            seen.positions,
+            dict(self.starts),
+            live.turn,
+            live.cause or "backfill",
+        )
+        await self._tools.announced.open_turn(self.number, announced, marker)
+        raise SetBack
+
+    def _leader(self, store: ShardStore, role: Role) -> Callable[[], Awaitable[dict[str, int]]] | None:
+        """For a silent shard: asks how far each topic may be folded, which is to where the live shard is."""
+        leader = role.leader
+        if leader is None:
+            return None
+        head = Keys(self._tools.settings.namespace, leader.name).shard(self.number).head
+        topics = [topic for topic in self._topics if topic in leader.topics]
+
+        async def limits() -> dict[str, int]:
+            positions = await store.positions_of(head)
+            return {topic: positions.get(topic, 0) for topic in topics}
+
+        return limits
 
     def _reached(self, topic: str) -> int:
         """How far a topic was read, past holes too, once all that was handed on has arrived in the inbox."""
@@ -186,11 +249,12 @@ class Shard:
         begins = await self._consumer.begin_offsets(partitions.values())
         ends = await self._consumer.end_offsets(partitions.values())
         target = repair.target if repair is not None else None
-        began = {} if target is None else {topic: target.starts.get(topic, 0) for topic in target.positions}
+        began = {} if target is None else dict.fromkeys(target.positions, 0) | target.starts
         unknown = [tp for t, tp in partitions.items() if t not in head.positions and t not in began and begins[tp]]
         if unknown:
             # A topic that is new here, or a Redis that has lost everything before anything was announced.
             began |= {tp.topic: first for tp, first in (await self._consumer.first_offsets(unknown)).items()}
+        began |= self._asked_starts()
         positions = first_positions(self.number, head, began, {t: begins[tp] for t, tp in partitions.items()})
         for topic, tp in partitions.items():
             needed = max(positions[topic], target.positions.get(topic, 0) if target is not None else 0)
@@ -207,6 +271,12 @@ class Shard:
                 )
         self.starts = {t: p for t, p in positions.items() if p and t not in head.positions} | head.starts
         return positions, self.starts if self.starts != head.starts else None
+
+    def _asked_starts(self) -> dict[str, int]:
+        """Where a replay was asked to begin, of each topic of which that is not the beginning of its log."""
+        asked: Mapping[str, Mapping[str, int]] = self._tools.generation.start.get("offsets", {})
+        number = str(self.number)
+        return {topic: asked[topic][number] for topic in self._topics if number in asked.get(topic, {})}
 
     # Slices
 
@@ -248,24 +318,29 @@ class Shard:
         """The next offset of each topic that is safely past."""
         return self._updater.positions if self._updater is not None else {}
 
-    def has_passed(self, topic: str, handed: int) -> bool:
-        """Whether all records that were handed on are folded and written, and nothing is at work."""
+    def has_passed(self, topic: str, end: int) -> bool:
+        """Whether all records up to an end, and whatever else was handed on, are folded and written, and nothing is at
+        work. Of a silent shard what the live one has folded counts."""
         updater = self._updater
-        return (
-            updater is not None
-            and updater.idle.is_set()
-            and not updater.inbox
-            and updater.inbox.expected(topic) >= handed
-        )
+        if updater is None or not updater.idle.is_set() or updater.inbox:
+            return False
+        if updater.inbox.holds_back(topic):
+            return True
+        handed, position = self._consumer.handed_on(TP(topic, self.number))
+        if handed is None or position is None or updater.inbox.expected(topic) < handed:
+            return False
+        return position >= end or updater.inbox.is_at_limit(topic)
 
     def waiting(self, topic: str, handed: int) -> int:
         """Records of a topic that were handed on and are not safely past."""
         return max(0, handed - self.positions().get(topic, handed))
 
     async def nothing_due(self) -> bool:
-        """Whether no timer is due at the shard's clock."""
+        """Whether no timer is due at the shard's clock, and a silent shard is where the live one is."""
         updater = self._updater
-        return updater is not None and updater.idle.is_set() and not await updater.anything_due()
+        if updater is None or await updater.may_go_on():
+            return False
+        return updater.idle.is_set() and not await updater.anything_due()
 
     def _wall_clock(self) -> int | None:
         """To where the clock may go with the wall clock (ms): the shard has read all that there was then.
@@ -274,7 +349,7 @@ class Shard:
         pause of the process or an outage the ends that it remembers are old, and records may wait.
         """
         updater = self._updater
-        if not self._follows_wall or updater is None or updater.inbox:
+        if not self._follows_wall or updater is None or updater.inbox or updater.inbox.holds_back():
             return None
         oldest = now = time.time_ns() // 1_000_000
         for topic in self._topics:

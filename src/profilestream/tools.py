@@ -1,12 +1,16 @@
-"""What all shards of a worker share."""
+"""What all shards of one generation share in a process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from faust.types import TP
+
 from profilestream.core.engine import Engine
+from profilestream.pace import Pace
+from profilestream.roles import Role
 from profilestream.settings import Settings
 from profilestream.store.metadata import Generation
 from profilestream.stream.announced import AnnouncedLog
@@ -24,11 +28,13 @@ class Tools:
     """One of each: the settings, the engine, the way out, and what is said and counted.
 
     `report` gets a line for a person, `troubles` what stands in the way of which part. `reassert` writes into Redis
-    which generation is live, where that was lost.
+    which generation is live, where that was lost. `forwarded_by_others` says up to where other generations have
+    forwarded partitions that belong to no shard; `pace` holds a replay to its rate.
     """
 
     settings: Settings
     generation: Generation
+    role: Role
     engine: Engine
     sources: Sources
     producer: ForwardingProducer
@@ -38,10 +44,15 @@ class Tools:
     report: Callable[[str], None]
     troubles: Troubles
     topic_ids: TopicIds
+    forwarded_by_others: Callable[[Iterable[TP]], Awaitable[dict[TP, int]]]
+    pace: Pace | None = None
 
     def __post_init__(self) -> None:
         self._restart = asyncio.Lock()
         self.turns = Turns(self.settings.passing_time_at_once_max)
+        only = self.generation.only
+        self.shards = frozenset(only["shards"]) if "shards" in only else frozenset(range(self.generation.shards))
+        self.customers = frozenset(only["customers"]) if "customers" in only else None
         self.waiting_bytes_max = waiting_bytes_part(self.settings, self.generation.shards, len(self.sources.topics))
 
     async def revive_producer(self) -> None:

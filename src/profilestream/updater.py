@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 
@@ -25,6 +25,7 @@ from profilestream.core.engine import Crossing, Handler
 from profilestream.core.profile import Profile
 from profilestream.due import Due
 from profilestream.repair import Repair, differing
+from profilestream.roles import Role
 from profilestream.store.commits import Commit, CommitReply, Head, Mark, Stage
 from profilestream.store.keys import shard_of
 from profilestream.store.profile_cache import ProfileCache
@@ -33,10 +34,9 @@ from profilestream.store.shard_store import ShardStore
 from profilestream.stream.heralds import Herald, membership
 from profilestream.stream.outward import Outward
 from profilestream.stream.slices import Inbox, Record
-from profilestream.stream.sources import Accepted
+from profilestream.stream.sources import ELSEWHERE, Accepted
 from profilestream.stream.strays import Origin
 from profilestream.tools import Tools
-from profilestream.wire.changes import Cause
 from profilestream.wire.dead_letters import Rejection
 from profilestream.wire.events import Event
 
@@ -44,8 +44,6 @@ CLOCK_START_MS = -(1 << 62)
 WELL_AFTER_S = 1.0
 """A shard without anything to commit is well when it has been at work for so long: what was refused before comes again
 at the beginning."""
-
-CAUSE: Mapping[Stage, Cause | None] = {"": None, "announce": "repair", "end": None}
 
 
 class Conflict(Exception):
@@ -56,12 +54,13 @@ class Conflict(Exception):
 class Batch:
     """A run of records up to one position a topic, with what came of it."""
 
-    accepted: list[tuple[Event, Handler, Record, Origin | None]] = field(default_factory=list)
+    accepted: list[tuple[Event, Handler | None, Record, Origin | None]] = field(default_factory=list)
     profiles: dict[str, Profile] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     outward: bool = False
     origins: dict[str, int] = field(default_factory=dict)
     began: dict[str, int] = field(default_factory=dict)
+    records: int = 0
 
 
 @dataclass(slots=True)
@@ -89,9 +88,12 @@ class Updater:
         made_room: Callable[[], None],
         starts: Mapping[str, int] | None,
         repair: Repair | None,
+        role: Role,
+        leader: Callable[[], Awaitable[dict[str, int]]] | None = None,
     ) -> None:
         """`wall_clock` says to where the clock may go with no event, `made_room` is told when records were taken out of
-        the inbox; `starts` are for the head, where they differ from what it says."""
+        the inbox; `starts` are for the head, where they differ from what it says. Of a silent shard `leader` says how
+        far each topic may be folded."""
         settings, engine, shards = tools.settings, tools.engine, tools.generation.shards
         self.shard = shard
         self.inbox = inbox
@@ -111,6 +113,10 @@ class Updater:
         self._made_room = made_room
         self._starts = starts
         self._repair = repair
+        self._leader = leader
+        self._role = role
+        self._customers = tools.customers
+        self._segments = engine.definitions.by_segment
         self._began_s = time.monotonic()
         self._commit = head.commit
         self._sequence = head.sequence
@@ -161,6 +167,8 @@ class Updater:
     async def _update(self) -> None:
         batch = self._take()
         self._made_room()
+        if self._tools.pace is not None:
+            await self._tools.pace.take(batch.records)
         if batch.outward:
             # Acknowledged before the positions pass it: a crash in between forwards again, and is found out.
             await self._outward.flush()
@@ -176,12 +184,13 @@ class Updater:
         batch, limits = Batch(began=dict(self.inbox.positions)), self._settings
         profiles, missing, accepted, cached = batch.profiles, batch.missing, batch.accepted, self._cache.get
         take, read, now_ms = self.inbox.take, self._tools.sources.read, time.time_ns() // 1_000_000
-        size = 0
+        size, chosen = 0, self._customers
         while len(profiles) + len(missing) < limits.commit_customers_max and size < limits.commit_bytes_max:
             record = take()
             if record is None:
                 break
             size += len(record.value or b"")
+            batch.records += 1
             event, handler, origin = read(record, now_ms)
             if event.__class__ is Rejection:
                 self._dead_letter(record, event, batch)
@@ -189,6 +198,10 @@ class Updater:
             if origin is not None and not self._is_new(origin, batch):
                 continue
             customer_id = event.customer_id
+            if chosen is not None and customer_id not in chosen:
+                if shard_of(customer_id, self._shards) == self.shard:
+                    accepted.append((event, None, record, origin))  # it moves the clock, and nothing else
+                continue
             if customer_id not in profiles and customer_id not in missing:
                 profile = cached(customer_id)
                 if profile is not None:
@@ -202,11 +215,15 @@ class Updater:
         return batch
 
     def _dead_letter(self, record: Record, rejection: Rejection, batch: Batch) -> None:
+        if self._role.is_silent or rejection is ELSEWHERE:
+            return  # it was told when the live generation came to it; or it is a stray that only others read
         self._outward.dead_letter(record, rejection)
         self._counters.count_dead_letter(rejection.reason)
         batch.outward = True
 
     def _stray(self, found: Accepted, batch: Batch) -> None:
+        if not self._role.forwards(found.record.topic):
+            return  # the live generation forwards it, and is past it already
         self._outward.stray(found, self._shards)
         self._counters.count_stray()
         batch.outward = True
@@ -223,8 +240,11 @@ class Updater:
         for found in batch.accepted:
             event, handler, record, origin = found
             customer_id = event.customer_id
-            profile = profiles[customer_id]
             at = event.occurred_at if event.occurred_at > clock else clock
+            if handler is None:
+                clock = at
+                continue
+            profile = profiles[customer_id]
             arrival = record.timestamp if origin is None else origin.timestamp_ms
             if fold(profile, event, handler, at, arrival, mine, found):
                 clock = at
@@ -296,7 +316,8 @@ class Updater:
     ) -> None:
         """One commit: everything that the batch changed, and the positions that it reached (None: the inbox's)."""
         crossed = profiles if stage else {customer_id for customer_id, _ in crossings}
-        write, cause = self._writer.write, CAUSE[stage]
+        write, repair = self._writer.write, self._repair if stage == "announce" else None
+        cause, told = (repair.cause, repair.told) if repair is not None else (None, True)
         commit = Commit(
             expected=self._commit,
             commit=token_hex(8),
@@ -305,8 +326,8 @@ class Updater:
             positions=dict(self.inbox.positions if positions is None else positions),
             origins=origins,
             profiles=[write(p, c in crossed) for c, p in profiles.items()],
-            memberships=[membership(customer_id, c) for customer_id, c in crossings],
-            changes=[self._herald.change(customer_id, c, cause) for customer_id, c in crossings],
+            memberships=[membership(customer_id, c) for customer_id, c in crossings if c.segment in self._segments],
+            changes=[self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings],
             due_before=self.clock if self.clock != CLOCK_START_MS else None,
             starts=self._starts,
             stage=stage,
@@ -333,7 +354,10 @@ class Updater:
             self._head_checked_s = time.monotonic()
 
     async def _reconcile(self, repair: Repair) -> None:
-        """The end of a repair: numbers go on from what was announced, and whatever differs is announced."""
+        """The end of a repair: numbers go on from what was announced, and whatever differs is announced. Or a turn is
+        opened, and another updater comes to that end."""
+        if repair.opens is not None:
+            await repair.opens(Mark(self._sequence, self._commit, 0))
         self.clock = max(self.clock, repair.target.clock or self.clock)
         while due := await self._store.due(self.clock, self._settings.timers_page_max):
             self._due.name(customer_id for customer_id, _ in due)
@@ -349,7 +373,9 @@ class Updater:
         await self._settle(0)
         self._repair = None
         self.inbox.lift()
-        self._tools.report(f"shard {self.shard}: repaired; {counted(differences, 'difference')} announced")
+        done = "repaired" if repair.cause == "repair" else "reconciled"
+        said = "announced" if repair.told else "noted, not announced"
+        self._tools.report(f"shard {self.shard}: {done}; {counted(differences, 'difference')} {said}")
 
     # Between batches
 
@@ -395,6 +421,7 @@ class Updater:
         if self._told_full:
             self._told_full = False
             self._tools.report(f"shard {self.shard}: folding goes on")
+        await self.may_go_on()
         self._follow_wall_clock()
         if now_s - self._began_s >= WELL_AFTER_S:
             self._tools.troubles.over(self.shard)
@@ -414,6 +441,14 @@ class Updater:
         wall = self._wall_clock()
         if wall is not None and wall > self.clock:
             self.clock = wall
+
+    async def may_go_on(self) -> bool:
+        """Whether something is to be folded here; a silent shard asks how far the live one is."""
+        if self._leader is not None:
+            self.inbox.allow(await self._leader())
+            if self.inbox:
+                self.wake.set()
+        return bool(self.inbox)
 
     async def anything_due(self) -> bool:
         """Whether a timer is due at the clock; between batches only."""

@@ -129,7 +129,7 @@ MUTATIONS: Final = (
             Edit(
                 "stream/announcer.py",
                 "        _, offset = await _all_or_first_error(\n",
-                "        await self._send(producer, settings.changes_topic, _change_records(changes))\n"
+                "        await self._send(producer, settings.changes_topic, changes)\n"
                 "        await producer.commit_transaction()\n"
                 "        await asyncio.sleep(0.005)\n"
                 "        await producer.begin_transaction()\n"
@@ -137,7 +137,7 @@ MUTATIONS: Final = (
             ),
             Edit(
                 "stream/announcer.py",
-                "            self._send(producer, settings.changes_topic, _change_records(changes)),\n",
+                "            self._send(producer, settings.changes_topic, changes),\n",
                 "",
             ),
         ),
@@ -252,11 +252,11 @@ MUTATIONS: Final = (
         (
             Edit(
                 "stream/relay.py",
-                "            position, changes = await self._announcer.announce(self._generation, commits)  # 5\n",
+                "            position, changes = await self._announce(commits)  # 5\n",
                 "            head = commits[-1].head\n"
-                "            early = AnnouncedPosition(self._generation, head.sequence, head.commit)\n"
+                "            early = AnnouncedPosition(self._generation, head.sequence, head.commit, turn=self._turn)\n"
                 "            await self._remove(early)\n"
-                "            position, changes = await self._announcer.announce(self._generation, commits)  # 5\n",
+                "            position, changes = await self._announce(commits)  # 5\n",
             ),
         ),
         (SIMULATOR,),

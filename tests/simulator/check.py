@@ -31,8 +31,12 @@ def problems(world: World) -> list[str]:
         return [f"a process failed: {type(f).__name__}: {f}" for f in failures]
     accepted = _accepted(world)
     changes, found = _changes(world)
-    for number in range(world.work.shards):
-        found += _of_shard(world, number, accepted[number], changes)
+    for name in world.known.by_name:
+        world.view = name
+        for number in range(world.work.shards):
+            found += [f"{name}: {line}" for line in _of_shard(world, number, accepted[number], changes)]
+    world.view = world.live
+    found += _of_removed_segments(world, changes)
     found += _of_dead_letters(world)
     found += [f"in the event loop: {error}" for error in world.line.loop.errors]
     return found
@@ -54,8 +58,8 @@ def _accepted(world: World) -> list[Events]:
 
 def _of_shard(world: World, number: int, events: Events, changes: Mapping[tuple[str, str], Any]) -> list[str]:
     keys, data = world.shard_keys[number], world.redis.server.data
-    owner = next(host for host in world.workers if TP("rekeyed", number) in host.owns)
-    clock = owner.shard(number)._updater.clock
+    owner = next(host for host in world.workers if TP("rekeyed", number) in host.owns[world.view])
+    clock = owner.shard(world.view, number)._updater.clock
     found: list[str] = []
     newest = max((e["occurred_at"] for own in events.values() for e in own), default=None)
     if newest is not None and (clock != newest if world.work.clock == "event" else clock < newest):
@@ -69,7 +73,7 @@ def _of_shard(world: World, number: int, events: Events, changes: Mapping[tuple[
         profile = {name.decode(): value.decode() for name, value in fields.items()}
         found += _of_profile(world, customer_id, profile, events[customer_id], clock, changes, members)
         found += _of_timer(world, number, customer_id, profile, clock)
-    names = [s.name for s in definitions.oracle(world.work.text).definitions.segments]
+    names = [s.name for s in definitions.oracle(world.text).definitions.segments]
     found += miscounts(world, number, names)
     for name in names:
         stored = data.keys.get(keys.segment(name).encode()) or SortedSet()
@@ -79,7 +83,7 @@ def _of_shard(world: World, number: int, events: Events, changes: Mapping[tuple[
     for key in data.keys:
         if key.startswith(prefix) and key[len(prefix) :].decode() not in events:
             found.append(f"a profile of nobody: {key.decode()}")
-    if world.work.strict and not world.redis.set_back:
+    if world.work.strict and not world.redis.set_back and len(world.known.by_name) == 1:
         found += _of_strict_order(world, number, events, changes)
     return found
 
@@ -93,7 +97,7 @@ def _of_profile(
     changes: Mapping[tuple[str, str], Any],
     members: dict[str, set[str]],
 ) -> Iterator[str]:
-    spec = definitions.oracle(world.work.text).definitions
+    spec = definitions.oracle(world.text).definitions
     history = History(spec)
     for index, raw in enumerate(events):
         event = read_event(spec, raw, index)
@@ -121,6 +125,8 @@ def _of_profile(
                 yield f"customer {customer_id}: {segment.name} waits since {held.get(segment.name)}, crosses: {crosses}"
         elif crosses:
             yield f"customer {customer_id}: is {'' if inside else 'not '}in {segment.name}, and should not be so"
+        if world.view != world.live:
+            continue
         last = changes.get((customer_id, segment.name))
         crossing = last["crossing"] if last is not None else 0
         if inside != (crossing % 2 == 1) or (inside and segments[segment.name]["crossing"] != crossing):
@@ -130,13 +136,23 @@ def _of_profile(
             )
 
 
+def _of_removed_segments(world: World, changes: Mapping[tuple[str, str], Any]) -> list[str]:
+    """Of segments that the live definitions do not have, nobody is left to believe in a member."""
+    there = {s.name for s in definitions.oracle(world.text).definitions.segments}
+    return [
+        f"customer {customer_id} was told to be in {segment}, which is gone"
+        for (customer_id, segment), last in changes.items()
+        if segment not in there and last["crossing"] % 2
+    ]
+
+
 def _held(world: World, customer_id: str) -> Mapping[str, int]:
     """Since when the customer's crossings wait, by the stored state."""
     keys = world.shard_keys[shard_of(customer_id, world.work.shards)]
     state = world.redis.server.data.keys.get(keys.state(customer_id).encode())
     if state is None:
         return {}
-    return decode_state(state, customer_id, definitions.engine(world.work.text)).held
+    return decode_state(state, customer_id, definitions.engine(world.text)).held
 
 
 def _of_timer(world: World, number: int, customer_id: str, profile: dict[str, str], clock: int) -> Iterator[str]:
@@ -150,7 +166,7 @@ def _of_timer(world: World, number: int, customer_id: str, profile: dict[str, st
     if state is None:
         yield f"customer {customer_id} has no state"
         return
-    engine = definitions.engine(world.work.text)
+    engine = definitions.engine(world.text)
     write = ProfileWriter(engine).write(decode_state(state, customer_id, engine), False)
     if (write.due, write.urgent) != (timer, urgent):
         yield f"customer {customer_id}: the timers are {timer}, {urgent}, the state says {write.due}, {write.urgent}"
@@ -171,7 +187,7 @@ def _changes(world: World) -> tuple[dict[tuple[str, str], Any], list[str]]:
             pair = (change["customer_id"], change["segment"])
             before = last[pair]["crossing"] if pair in last else 0
             name = f"change {change['crossing']} of {pair}, offset {record.offset}"
-            if change["crossing"] != before + 1:
+            if change["crossing"] != before + 1 and not (world.untold and change["crossing"] > before):
                 found.append(f"{name}: follows {before}")
             if pair in last and change["time"] < last[pair]["time"]:
                 found.append(f"{name}: its time goes back")
@@ -182,13 +198,33 @@ def _changes(world: World) -> tuple[dict[tuple[str, str], Any], list[str]]:
             if change["cause"] == "repair" and not world.redis.set_back:
                 found.append(f"{name}: repaired, though Redis was never set back")
             last[pair] = change
-    return last, found
+    return last, [*found, *_of_announced(world, last)]
+
+
+def _of_announced(world: World, last: dict[tuple[str, str], Any]) -> Iterator[str]:
+    """What counts as announced goes on 1, 2, 3, also where subscribers were not told; the last number is the one that
+    counts."""
+    numbers: dict[tuple[str, str], int] = {}
+    for number in range(world.work.shards):
+        for record in world.broker.logs[TP("announced", number)].committed():
+            _, customer_id, segment = json.loads(record.key or b"")
+            if not customer_id:
+                continue
+            crossing, pair = json.loads(record.value or b"")["crossing"], (customer_id, segment)
+            if crossing != numbers.get(pair, 0) + 1:
+                yield f"announced {crossing} of {pair}, offset {record.offset}: follows {numbers.get(pair, 0)}"
+            numbers[pair] = crossing
+    for pair, crossing in numbers.items():
+        if pair not in last or last[pair]["crossing"] != crossing:
+            if not world.untold:
+                yield f"{pair} counts {crossing} as announced, subscribers were told {last.get(pair)}"
+            last[pair] = {"crossing": crossing}
 
 
 def _of_strict_order(world: World, number: int, events: Events, changes: Mapping[tuple[str, str], Any]) -> list[str]:
     """Where only one order is possible, the crossings are the oracle's, one by one."""
     ordered = [world.producers.events[place] for place in sorted(world.producers.events) if place[1] == number]
-    outcome: Outcome = definitions.oracle(world.work.text).run(ordered)
+    outcome: Outcome = definitions.oracle(world.text).run(ordered)
     wanted: dict[str, list[Any]] = {
         customer_id: [(c.segment, c.crossing, c.cause, format_time(c.time_ms)) for c in customer.changes]
         for customer_id, customer in outcome.customers.items()

@@ -92,6 +92,20 @@ sample = 0.5
 
 FILES = (SHOP, TIMES, PACED)
 
+# What each becomes: thresholds, a segment more, one less, another trait, other pacing.
+NEXT = {
+    SHOP: SHOP.replace("spend_2d >= 100", "spend_2d >= 60")
+    .replace('exit = "spend_2d < 40"', 'exit = "spend_2d < 20"')
+    .replace("busy", "browser")
+    .replace("views_1d >= 2", "views_1d >= 1"),
+    TIMES: TIMES.replace("over='6h'", "over='12h'")
+    .replace("tickets_1d >= 2", "tickets_1d >= 1")
+    .replace("again", "often"),
+    PACED: PACED.replace("spend_6h >= 30", "spend_6h >= 60")
+    .replace('"20m"', '"50m"')
+    .replace("orders >= 2", "orders >= 1"),
+}
+
 
 class _Engine(Engine):
     """An engine that compiles once for all worlds what a real one compiles once for all its shards."""
@@ -105,14 +119,14 @@ class _Engine(Engine):
         return found
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _engine(text: str, ids_max: int = IDS_MAX) -> Engine:
     engine = _Engine(parse_definitions(text, "the simulator's definitions"), ids_max=ids_max)
     engine._compiled = {}
     return engine
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def sources(text: str, ids_max: int) -> Sources:
     """How records are read; without state, so one for all."""
     return Sources(_engine(text, ids_max), settings())
@@ -123,14 +137,14 @@ def engine(text: str, ids_max: int = IDS_MAX) -> Engine:
     return copy.copy(_engine(text, ids_max))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def oracle(text: str) -> Oracle:
     return Oracle(text)
 
 
-def generation(text: str, shards: int) -> Generation:
+def generation(text: str, shards: int, name: str = "g1", state: str = "live") -> Generation:
     fingerprint = _engine(text).definitions.fingerprint
-    return Generation("g1", shards, text, fingerprint, "2026-01-01T00:00:00.000Z", "live")
+    return Generation(name, shards, text, fingerprint, "2026-01-01T00:00:00.000Z", state)
 
 
 def settings(**limits: Any) -> Settings:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from faust.types import TP
 
 from profilestream.core.errors import ProfilestreamError
+from profilestream.generation_work import Clock, GenerationWork, group_of
+from profilestream.roles import Role, role_of
 from profilestream.settings import Settings
-from profilestream.shard import Tools
 from profilestream.store.keys import Keys
+from profilestream.store.metadata import Generation
 from profilestream.store.outbox import Outbox
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.crew import Crew, Live
-from profilestream.stream.forwarding import Forwarder
+from profilestream.stream.generations import Generations
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.relay import RelayEvents, ShardRelay
 from profilestream.stream.reports import Troubles
 from profilestream.stream.topic_ids import TopicIds
-from profilestream.worker import Worker
+from profilestream.tools import Tools
 from tests.simulator import definitions
 from tests.simulator.kafka_broker import Broker, Channel
 from tests.simulator.kafka_consumer import SimulatedConsumer
@@ -31,7 +34,6 @@ from tests.simulator.redis_server import Redis
 from tests.simulator.timeline import Timeline
 from tests.simulator.workload import Workload
 
-GROUP = "ps-g1"
 COMMIT_EVERY_S = 0.7
 
 
@@ -62,46 +64,61 @@ class Host:
 
 
 class WorkerHost(Host):
-    """A worker without Faust: what Faust calls is called here."""
+    """A worker without Faust: what Faust calls is called here. It works on every generation that it has heard of."""
 
     def __init__(self, process: Process, line: Timeline, broker: Broker, work: Workload, settings: Settings) -> None:
         super().__init__(process, line)
         self._broker = broker
         self._work = work
-        self.worker = Worker(settings, self.report, "event" if work.clock == "event" else "wall")
-        self.consumer = SimulatedConsumer(line, broker, GROUP, self.worker.take)
+        self._settings = settings
         self._channel = Channel(line, broker)
-        self.owns: set[TP] = set()
+        self._producer: Any = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.known = Generations()
+        self.works: dict[str, GenerationWork] = {}
+        self.consumers: dict[str, SimulatedConsumer] = {}
+        self.owns: dict[str, set[TP]] = {}
 
     async def _run(self) -> None:
-        worker, settings = self.worker, self.worker.settings
-        engine = definitions.engine(self._work.text, self._work.ids_max)
-        producer = await self._producer(str(settings.kafka))
-        worker._tools = Tools(
-            settings,
-            definitions.generation(self._work.text, self._work.shards),
-            engine,
-            definitions.sources(self._work.text, self._work.ids_max),
-            producer,
-            worker.counters,
-            AnnouncedLog(settings),
-            self._reassert,
-            self.report,
-            Troubles(self.report),
-            TopicIds("", settings.generations_topic, settings.namespace, "g1"),  # none is known: topics stay themselves
-        )
-        worker._forwarder = Forwarder(worker._tools)
-        worker._partitions = self._work.partitions
-        worker._app = SimpleNamespace(consumer=self.consumer)
-        others = [self.consumer.fetch_for_ever(), self.consumer.hand_on_for_ever(), self._commit_for_ever()]
-        tasks = [asyncio.create_task(other) for other in others]
+        self._producer = await self._started_producer(str(self._settings.kafka))
         taking = asyncio.create_task(self._take_over_for_ever())
-        await asyncio.wait([taking, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in (taking, *tasks):
-            if task.done():
+        self._tasks = [taking, asyncio.create_task(self._commit_for_ever())]
+        while True:
+            done, _ = await asyncio.wait(list(self._tasks), timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
                 task.result()
 
-    async def _producer(self, kafka: str) -> ForwardingProducer:
+    def _equip(self, generation: Generation, role: Role) -> None:
+        text, settings, name = generation.definitions, self._settings, generation.name
+        clock: Clock = "event" if self._work.clock == "event" else "wall"
+        work = GenerationWork(settings, generation, role, self.report, clock, self._reassert, lambda: ())
+        work._equip(
+            Tools(
+                settings,
+                generation,
+                role,
+                definitions.engine(text, self._work.ids_max),
+                definitions.sources(text, self._work.ids_max),
+                self._producer,
+                work.counters,
+                AnnouncedLog(settings),
+                self._reassert,
+                self.report,
+                Troubles(self.report),
+                TopicIds("", settings.generations_topic, settings.namespace, name),  # none is known
+                partial(self._forwarded_by_others, name),
+            )
+        )
+        consumer = SimulatedConsumer(self.line, self._broker, group_of("ps", name), work.take)
+        work._partitions = self._work.partitions
+        work._app = SimpleNamespace(consumer=consumer)
+        self.works[name], self.consumers[name] = work, consumer
+        self._tasks += [
+            asyncio.create_task(consumer.fetch_for_ever()),
+            asyncio.create_task(consumer.hand_on_for_ever()),
+        ]
+
+    async def _started_producer(self, kafka: str) -> ForwardingProducer:
         while True:
             try:
                 producer = ForwardingProducer(kafka, self.report)
@@ -113,38 +130,67 @@ class WorkerHost(Host):
     async def _reassert(self) -> None:
         await asyncio.sleep(self.line.chaos.latency_s())
 
+    async def _forwarded_by_others(self, own: str, partitions: Iterable[TP]) -> dict[TP, int]:
+        found: dict[TP, int] = {}
+        wanted = set(partitions)
+        for name in self.known.by_name:
+            if name != own:
+                known = await self._channel.ask(
+                    lambda name=name: dict(self._broker.groups.get(group_of("ps", name), {}))
+                )
+                for tp in wanted & known.keys():
+                    found[tp] = max(known[tp][0], found.get(tp, 0))
+        return found
+
     async def _take_over_for_ever(self) -> None:
         while True:
-            assignment: frozenset[TP] = await self.mailbox.get()
-            if self.assigned is not None:
-                await self.worker.revoked(set(self.assigned))
-            self.line.tell(f"takes over {sorted(map(tuple, assignment))}")
-            self.consumer.assign(set(assignment))
-            await self.worker.begin(set(assignment))
-            self.assigned = assignment
+            news: Generations | dict[str, frozenset[TP]] = await self.mailbox.get()
+            if isinstance(news, Generations):
+                self._follow(news)
+                continue
+            for name, assignment in news.items():
+                work, consumer = self.works[name], self.consumers[name]
+                if self.assigned is not None and name in self.assigned:
+                    await work.revoked(set(self.assigned[name]))
+                self.line.tell(f"takes over of {name} {sorted(map(tuple, assignment))}")
+                consumer.assign(set(assignment))
+                await work.begin(set(assignment))
+            self.assigned = news
+
+    def _follow(self, known: Generations) -> None:
+        self.known = known
+        for name, generation in known.by_name.items():
+            role = role_of(name, known, self._settings)
+            if name in self.works:
+                self.line.tell(f"works on {name}, turn {role.live.turn if role.live else None}")
+                self.works[name].follow(role)
+            else:
+                self._equip(generation, role)
 
     async def _commit_for_ever(self) -> None:
         """Kafka refuses offsets of a member of an older generation of the group."""
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
-            offsets = {tp: (offset, str(first)) for tp, (offset, first) in self.worker.committed().items()}
-            await self._channel.ask(lambda offsets=offsets: self._committed(offsets))
+            for name, work in list(self.works.items()):
+                offsets = {tp: (offset, str(first)) for tp, (offset, first) in work.committed().items()}
+                await self._channel.ask(lambda name=name, offsets=offsets: self._committed(name, offsets))
 
-    def _committed(self, offsets: dict[TP, tuple[int, str]]) -> None:
-        own = {tp: at for tp, at in offsets.items() if tp in self.owns}
-        self._broker.groups.setdefault(GROUP, {}).update(own)
+    def _committed(self, name: str, offsets: dict[TP, tuple[int, str]]) -> None:
+        own = {tp: at for tp, at in offsets.items() if tp in self.owns.get(name, ())}
+        self._broker.groups.setdefault(group_of("ps", name), {}).update(own)
 
     # What the world asks
 
-    def shard(self, number: int) -> Any:
-        return self.worker._shards.get(number)
+    def shard(self, name: str, number: int) -> Any:
+        return self.works[name]._shards.get(number)
 
     def failures(self) -> Iterable[BaseException]:
         if self.failure is not None:
             yield self.failure
-        for shard in self.worker._shards.values():
-            if shard.failure is not None:
-                yield shard.failure
+        for work in self.works.values():
+            for shard in work._shards.values():
+                if shard.failure is not None:
+                    yield shard.failure
 
 
 class EmitterHost(Host):
@@ -167,15 +213,20 @@ class EmitterHost(Host):
             self.report,
         )
         outbox = Outbox(self._client, keys.outbox, keys.head)
-        return ShardRelay(self._settings, outbox, generation=live.generation, shard=shard, events=events)
+        return ShardRelay(
+            self._settings, outbox, generation=live.generation, shard=shard, events=events, turn=live.turn
+        )
 
     async def _run(self) -> None:
-        await self.crew.follow(Live("g1", self._work.shards))
         while True:
-            assignment: frozenset[int] = await self.mailbox.get()
-            self.line.tell(f"relays {sorted(assignment)}")
-            await self.crew.assign(assignment)
-            self.assigned = assignment
+            news: Generations | frozenset[int] = await self.mailbox.get()
+            if isinstance(news, Generations):
+                assert news.live is not None
+                await self.crew.follow(Live(news.live.name, self._work.shards, news.turn))
+                continue
+            self.line.tell(f"relays {sorted(news)}")
+            await self.crew.assign(news)
+            self.assigned = news
 
     def failures(self) -> Iterable[BaseException]:
         if self.failure is not None:

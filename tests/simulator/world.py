@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from faust.types import TP
 
-from profilestream.store.keys import Keys
+from profilestream.store.keys import Keys, ShardKeys
+from profilestream.stream.generations import Generations, Live
 from tests.simulator import definitions, faults, seams, workload
 from tests.simulator.kafka_broker import Broker
 from tests.simulator.kafka_clients import TRANSACTION_TIMEOUT_S
@@ -44,14 +46,32 @@ class World:
             waiting_bytes_max=random.choice((1_500, 1_000_000)),
             timers_page_max=random.choice((1, 250)),
         )
-        self.shard_keys = [Keys("ps", "g1").shard(n) for n in range(self.work.shards)]
+        self.known = Generations({"g1": definitions.generation(self.work.text, self.work.shards)}, Live("g1"))
+        self.view = "g1"
         self.workers: list[WorkerHost] = []
         self.emitters: list[EmitterHost] = []
         self.struck: list[str] = []
+        self.untold = False
+        """Whether a promotion was told to nobody, so that subscribers miss numbers."""
         self.dead_hosts: list[Host] = []
         self._over = False
         self.random = random
         seams.Present.line, seams.Present.broker, seams.Present.redis = self.line, self.broker, self.redis
+
+    @property
+    def live(self) -> str:
+        assert self.known.live_now is not None
+        return self.known.live_now.name
+
+    @property
+    def text(self) -> str:
+        """The definitions of the generation in view."""
+        return self.known.by_name[self.view].definitions
+
+    @property
+    def shard_keys(self) -> list[ShardKeys]:
+        """The keys of the generation in view."""
+        return [Keys("ps", self.view).shard(n) for n in range(self.work.shards)]
 
     def run(self) -> None:
         """Lets it all happen; raises Stuck when it does not come to rest."""
@@ -71,6 +91,7 @@ class World:
         for _ in range(self.random.choice((0, 1, 2, 4, 8))):
             fault = self.random.choice(faults.LIKELY)
             line.later(self.random.uniform(0.02, span_s), self.strike, fault)
+        self._plan_generations(span_s)
         rest = arrivals[self.work.prefilled :]
         for arrival in rest:
             await asyncio.sleep(self.random.uniform(0.0, 2 * span_s / len(rest)))
@@ -90,18 +111,53 @@ class World:
         self.producers.append(arrival)
         self.line.tell(f"produced {arrival.kind} to {arrival.topic}/{arrival.partition}: {arrival.value!r}")
 
+    # Generations
+
+    def _plan_generations(self, span_s: float) -> None:
+        """In some worlds another generation is made, promoted, rolled back, promoted again, at any time."""
+        random = self.random
+        if random.random() < 0.5:
+            return
+        at_s = random.uniform(0.0, span_s / 2)
+        self.line.later(at_s, self._make_generation)
+        for _ in range(random.choice((0, 1, 2, 2, 4))):
+            at_s += random.choice((0.05, 0.3, 1.0)) * random.random() * span_s
+            self.line.later(at_s, self._promote)
+
+    def _make_generation(self) -> None:
+        following = definitions.generation(definitions.NEXT[self.work.text], self.work.shards, "g2", "building")
+        self._publish(replace(self.known, by_name={**self.known.by_name, "g2": following}))
+        self.rebalance_workers()
+
+    def _promote(self) -> None:
+        """Or roll back: the other one becomes live, in the next turn."""
+        if self._over:
+            return
+        announce: Any = self.random.choice(("net", "net", "none"))
+        self.untold = self.untold or announce == "none"
+        name = "g1" if self.live == "g2" else "g2"
+        self._publish(replace(self.known, live_now=Live(name, self.known.turn + 1, "backfill", announce)))
+
+    def _publish(self, known: Generations) -> None:
+        self.known = known
+        self.line.tell(f"topic generations: {known.live_now}, {sorted(known.by_name)}")
+        for host in (*self.workers, *self.emitters):
+            self._tell(host, known)
+
     # Processes
 
     def _start_worker(self, n: int) -> WorkerHost:
         process = Process(self.line.loop, f"worker {n}", self._died)
         host = WorkerHost(process, self.line, self.broker, self.work, self.settings)
         host.start()
+        self._tell(host, self.known)
         return host
 
     def _start_emitter(self, n: int) -> EmitterHost:
         process = Process(self.line.loop, f"emitter {n}", self._died)
         host = EmitterHost(process, self.line, self.redis, self.work, self.settings)
         host.start()
+        self._tell(host, self.known)
         return host
 
     def _died(self, process: Process) -> None:
@@ -128,16 +184,17 @@ class World:
         able = [host for host in self.workers if host.process.alive and not host.process.frozen]
         if not able:
             return
-        choice = [self.random.randrange(len(able)) for _ in range(self.work.shards + 1)]
-        given: list[set[TP]] = [set() for _ in able]
-        for topic in (*self.work.topics, "rekeyed"):
-            for partition in range(self.work.partitions[topic]):
-                given[choice[partition]].add(TP(topic, partition))
         for host in self.workers:
-            host.owns = set()
-        for host, assignment in zip(able, given, strict=True):
-            host.owns = assignment
-            self._post(host, frozenset(assignment))
+            host.owns = {}
+        for name in self.known.by_name:
+            choice = [self.random.randrange(len(able)) for _ in range(self.work.shards + 1)]
+            for host in able:
+                host.owns[name] = set()
+            for topic in (*self.work.topics, "rekeyed"):
+                for partition in range(self.work.partitions[topic]):
+                    able[choice[partition]].owns[name].add(TP(topic, partition))
+        for host in able:
+            self._post(host, {name: frozenset(owned) for name, owned in host.owns.items()})
 
     def rebalance_emitters(self) -> None:
         able = [host for host in self.emitters if host.process.alive and not host.process.frozen]
@@ -150,9 +207,12 @@ class World:
     def _post(self, host: Host, assignment: Any) -> None:
         """Not everybody hears of it at once: for a while two may hold the same."""
         host.wanted = assignment  # type: ignore[attr-defined]
+        self._tell(host, assignment)
+
+    def _tell(self, host: Any, news: Any) -> None:
         delay_s = 0.001 if self._over else self.random.choice((0.001, 0.001, self.random.uniform(0.0, 0.6)))
-        host.posted_s = max(getattr(host, "posted_s", 0.0), self.line.loop.time() + delay_s)  # type: ignore[attr-defined]
-        self.line.at(host.posted_s, host.mailbox.put_nowait, assignment)  # type: ignore[attr-defined]
+        host.posted_s = max(getattr(host, "posted_s", 0.0), self.line.loop.time() + delay_s)
+        self.line.at(host.posted_s, host.mailbox.put_nowait, news)
 
     # Faults
 
@@ -203,39 +263,43 @@ class World:
             if host.assigned != host.wanted:  # type: ignore[attr-defined]
                 yield f"{host.process.name} has not taken over"
                 return
-        data = self.redis.server.data
-        for number, keys in enumerate(self.shard_keys):
-            owner = next(host for host in self.workers if TP("rekeyed", number) in host.owns)
-            shard = owner.shard(number)
-            updater = shard._updater if shard is not None else None
-            if updater is None or not updater.idle.is_set():
-                yield f"{owner.process.name} is at work on shard {number}"
-                continue
-            head = data.execute([b"HMGET", keys.head.encode(), b"commit", b"repair"])
-            if (head[0] or b"").decode() != updater._commit or head[1] is not None:
-                yield f"shard {number}: the head is another, or in repair"
-            for topic in (*self.work.topics, "rekeyed"):
-                position = updater.positions.get(topic, 0)
-                if self.work.partitions[topic] == self.work.shards and position < _needed(
-                    self.broker, TP(topic, number)
-                ):
-                    yield f"shard {number}: {topic} is at {position}"
-            if data.execute([b"ZRANGEBYSCORE", keys.timers.encode(), b"-inf", b"%d" % updater.clock]):
-                yield f"shard {number}: timers are due"
-            if data.execute([b"XLEN", keys.outbox.encode()]):
-                yield f"shard {number}: changes wait"
-            if self.work.clock == "wall" and updater.clock < wall_ms:
-                yield f"shard {number}: its clock is behind"
+        for name in self.known.by_name:
+            self.view = name
+            for number in range(self.work.shards):
+                yield from self._left_of_shard(name, number, wall_ms)
+        self.view = self.live
         for topic in self.work.topics:
             if self.work.partitions[topic] != self.work.shards:
                 for partition in range(self.work.partitions[topic]):
                     tp = TP(topic, partition)
-                    owner = next(host for host in self.workers if tp in host.owns)
-                    if owner.worker._forwarder.committed().get(tp, 0) < _needed(self.broker, tp):
+                    owner = next(host for host in self.workers if tp in host.owns[self.live])
+                    if owner.works[self.live]._forwarder.committed().get(tp, 0) < _needed(self.broker, tp):
                         yield f"{topic}/{partition} is not forwarded"
         for tp, log in self.broker.logs.items():
             if log.open:
                 yield f"{tp.topic}/{tp.partition} has an open transaction"
+
+    def _left_of_shard(self, name: str, number: int, wall_ms: int) -> Iterator[str]:
+        what, keys, data = f"shard {number} of {name}", self.shard_keys[number], self.redis.server.data
+        owner = next(host for host in self.workers if TP("rekeyed", number) in host.owns[name])
+        shard = owner.shard(name, number)
+        updater = shard._updater if shard is not None else None
+        if updater is None or not updater.idle.is_set():
+            yield f"{owner.process.name} is at work on {what}"
+            return
+        head = data.execute([b"HMGET", keys.head.encode(), b"commit", b"repair"])
+        if (head[0] or b"").decode() != updater._commit or (head[1] is None) is not (name == self.live):
+            yield f"{what}: the head is another, or in repair, or not"
+        for topic in (*self.work.topics, "rekeyed"):
+            position = updater.positions.get(topic, 0)
+            if self.work.partitions[topic] == self.work.shards and position < _needed(self.broker, TP(topic, number)):
+                yield f"{what}: {topic} is at {position}"
+        if data.execute([b"ZRANGEBYSCORE", keys.timers.encode(), b"-inf", b"%d" % updater.clock]):
+            yield f"{what}: timers are due"
+        if data.execute([b"XLEN", keys.outbox.encode()]):
+            yield f"{what}: changes wait"
+        if self.work.clock == "wall" and updater.clock < wall_ms:
+            yield f"{what}: its clock is behind"
 
 
 def _needed(broker: Broker, tp: TP) -> int:

@@ -154,9 +154,14 @@ class Memberships:
 
         `announced` has the last number announced of some segments, 0 where none was. A membership that is what was
         announced takes that number; any other is a crossing that subscribers have yet to hear of, numbered one more,
-        now: for them times must not go back, whenever it came about in this history.
+        now: for them times must not go back, whenever it came about in this history. Of a segment that these
+        definitions do not have, those who were told to be in it leave. A customer without an event is in none, and
+        keeps numbers.
         """
         members, crossings, renumbered = profile.members, [], False
+        for name in sorted(announced.keys() - self._numbers.keys()):
+            if announced[name] % 2:
+                crossings.append(Crossing(name, announced[name] + 1, clock, {}, None))
         for name in sorted(announced.keys() & self._numbers.keys(), key=self._numbers.__getitem__):
             told = announced[name]
             number, since = members.get(name, (0, clock))

@@ -28,7 +28,10 @@ class ProfileWriter:
         """The write that brings Redis from what was written last to the profile; what it says is then remembered.
 
         A profile that was read or made anew has no memory of what was written, so its hash is written whole.
+        Of a customer without an event only the state is written, so readers see no profile.
         """
+        if not profile.revision:
+            return ProfileWrite(profile.customer_id, encode_state(profile, self._engine))
         written = profile.written
         rewrite = written is None
         if written is None:

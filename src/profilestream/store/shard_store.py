@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import Any, Final
 
+import orjson
 import redis.exceptions
 
 from ..core.errors import StoreRefused
@@ -58,6 +59,11 @@ class ShardStore:
     async def read_head(self) -> Head:
         """Where the shard stands; a fresh one has `commit` "" and `sequence` 0."""
         return read_head(await self._pipeline.send("HGETALL", self.keys.head))
+
+    async def positions_of(self, head: str) -> dict[str, int]:
+        """The positions that another generation's head of the same shard has; {} for none."""
+        found: dict[str, int] = orjson.loads(await self._pipeline.send("HGET", head, "positions") or b"{}")
+        return found
 
     async def load(self, customer_ids: Sequence[str]) -> list[bytes | None]:
         """The states of customers, in their order, None for one without a profile; one round trip."""

@@ -12,7 +12,7 @@ import msgspec
 
 from profilestream.core.errors import LogMismatch
 from profilestream.settings import Settings
-from profilestream.stream.announcer import AnnouncedPosition, Announcer
+from profilestream.stream.announcer import MARKER, AnnouncedPosition, Announcer
 from profilestream.stream.reading import read_to_end
 
 
@@ -34,6 +34,21 @@ class AnnouncedLog:
         finally:
             await announcer.close()
 
+    async def open_turn(self, shard: int, seen: AnnouncedPosition | None, marker: AnnouncedPosition) -> bool:
+        """Writes a turn's marker, provided that what was announced is still what was `seen`; False when it is not.
+
+        Nobody can announce between the look and the marker: both are of one holder of the transactional id. Raises
+        Fenced where another came in between.
+        """
+        announcer = Announcer(self._settings, shard)
+        try:
+            if await announcer.open() != seen:
+                return False
+            await announcer.mark(marker)
+            return True
+        finally:
+            await announcer.close()
+
     async def numbers(self, shard: int, offset: int, until: int) -> dict[tuple[str, str], int]:
         """The last number announced of each customer and segment of a shard from one offset to before another.
 
@@ -50,7 +65,7 @@ class AnnouncedLog:
                     break
                 try:
                     namespace, customer_id, segment = msgspec.json.decode(record.key or b"", type=tuple[str, str, str])
-                    if namespace != settings.namespace:
+                    if namespace != settings.namespace or (customer_id, segment) == MARKER:
                         continue
                     if record.value:
                         found[customer_id, segment] = msgspec.json.decode(record.value, type=_Announced).crossing

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -26,6 +26,10 @@ from profilestream.wire.changes import CONTENT_TYPE
 POSITION = "position"
 """The header of a transaction's last record in topic `announced` that says where the shard was."""
 
+MARKER = ("", "")
+"""In place of customer and segment in the key of a record that opens a turn."""
+
+_Sent = tuple[bytes, bytes, list[Any]]
 _HEADERS = [CONTENT_TYPE]
 _BATCH_BYTES_MAX = 512 * 1024
 _REQUEST_TIMEOUT_MS = 10_000
@@ -42,7 +46,11 @@ class Fenced(ProfilestreamError):
 class AnnouncedPosition(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a shard was at the last commit that was announced: generation, the commit's number and id (hex),
     the shard's clock (ms), the next offset of each topic, where a topic's log began when it was first read (if not
-    at 0), and the end of the shard's partition of topic `announced`."""
+    at 0), the turn in which the generation was live, and the end of the shard's partition of topic `announced`.
+
+    A marker opens a turn and announces nothing: its clock and positions are those that were announced last, in an
+    earlier turn, by another generation perhaps; `cause` is that of the changes by which this one differs from it.
+    """
 
     generation: str
     sequence: int
@@ -50,6 +58,8 @@ class AnnouncedPosition(msgspec.Struct, frozen=True, omit_defaults=True):
     clock: int | None = None
     positions: dict[str, int] = {}
     starts: dict[str, int] = {}
+    turn: int = 1
+    cause: Literal["", "backfill", "definition"] = ""
     offset: int = 0
 
     @property
@@ -130,22 +140,34 @@ class Announcer:
             raise unavailable(str(self._settings.kafka), error) from error
         return await read_announced_position(self._settings, self._shard)
 
-    async def announce(self, generation: str, commits: Sequence[OutboxCommit]) -> Announced:
+    async def announce(self, generation: str, commits: Sequence[OutboxCommit], turn: int = 1) -> Announced:
         """Announce the changes of whole `commits` (at least one) in one transaction.
 
         Raises `Fenced`, `ServerUnavailable` and aiokafka's errors.
         """
-        assert self._producer is not None, "open comes before announce"
         head = commits[-1].head
-        position = AnnouncedPosition(generation, head.sequence, head.commit, head.clock, head.positions, head.starts)
+        position = AnnouncedPosition(
+            generation, head.sequence, head.commit, head.clock, head.positions, head.starts, turn
+        )
         changes = [change for commit in commits for change in commit.changes]
+        records = _announced_records(self._settings.namespace, position, changes)
+        return Announced(await self._write(position, _change_records(changes), records), len(changes))
+
+    async def mark(self, marker: AnnouncedPosition) -> AnnouncedPosition:
+        """Open a turn: write its marker, in a transaction of its own. Raises as `announce` does."""
+        record = _key(self._settings.namespace, *MARKER), b"{}", [(POSITION, msgspec.json.encode(marker))]
+        return await self._write(marker, (), [record])
+
+    async def _write(
+        self, position: AnnouncedPosition, changes: Iterable[_Sent], announced: Iterable[_Sent]
+    ) -> AnnouncedPosition:
+        assert self._producer is not None, "open comes first"
         try:
             async with _limited(self._settings, _ANNOUNCE_TIMEOUT_S):
-                position = await self._transaction(self._producer, position, changes)
+                return await self._transaction(self._producer, position, changes, announced)
         except (KafkaError, IllegalOperation, AssertionError) as error:
             # aiokafka checks its states: once its sender died, the first error is the sender's, not ours.
             raise _first_error(self._producer, error) from error
-        return Announced(position, len(changes))
 
     async def close(self) -> None:
         """Let the producer go; a transaction that is still open is settled by the next `open` or Kafka."""
@@ -154,42 +176,43 @@ class Announcer:
             await _close(producer)
 
     async def _transaction(
-        self, producer: AIOKafkaProducer, position: AnnouncedPosition, changes: Sequence[OutboxChange]
+        self,
+        producer: AIOKafkaProducer,
+        position: AnnouncedPosition,
+        changes: Iterable[_Sent],
+        announced: Iterable[_Sent],
     ) -> AnnouncedPosition:
         settings = self._settings
         await producer.begin_transaction()
         # All batches are acknowledged before the commit: aiokafka would commit without one that failed.
         _, offset = await _all_or_first_error(
-            self._send(producer, settings.changes_topic, _change_records(changes)),
-            self._send(producer, settings.announced_topic, _announced_records(settings.namespace, position, changes)),
+            self._send(producer, settings.changes_topic, changes),
+            self._send(producer, settings.announced_topic, announced),
         )
         await producer.commit_transaction()
         return msgspec.structs.replace(position, offset=offset)
 
-    async def _send(
-        self, producer: AIOKafkaProducer, topic: str, records: Iterable[tuple[bytes, bytes, list[Any]]]
-    ) -> int:
-        """Send all records to the shard's partition in few large batches; the offset after the last."""
+    async def _send(self, producer: AIOKafkaProducer, topic: str, records: Iterable[_Sent]) -> int:
+        """Send all records to the shard's partition in few large batches; the offset after the last, if any."""
         batch = producer.create_batch()
         for key, value, headers in records:
             if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
                 await self._send_batch(producer, batch, topic)
                 batch = producer.create_batch()
                 batch.append(key=key, value=value, timestamp=None, headers=headers)
-        return await self._send_batch(producer, batch, topic)
+        return await self._send_batch(producer, batch, topic) if batch.record_count() else 0
 
     async def _send_batch(self, producer: AIOKafkaProducer, batch: Any, topic: str) -> int:
         acknowledged = await (await producer.send_batch(batch, topic, partition=self._shard))
         return int(acknowledged.offset) + int(batch.record_count())
 
 
-def _change_records(changes: Iterable[OutboxChange]) -> Iterable[tuple[bytes, bytes, list[Any]]]:
-    return ((change.customer, change.value, _HEADERS) for change in changes)
+def _change_records(changes: Iterable[OutboxChange]) -> Iterable[_Sent]:
+    """Changes without a value count as announced, and subscribers are not told."""
+    return ((change.customer, change.value, _HEADERS) for change in changes if change.value)
 
 
-def _announced_records(
-    namespace: str, position: AnnouncedPosition, changes: Sequence[OutboxChange]
-) -> Iterable[tuple[bytes, bytes, list[Any]]]:
+def _announced_records(namespace: str, position: AnnouncedPosition, changes: Sequence[OutboxChange]) -> Iterable[_Sent]:
     encode = msgspec.json.encode
     for left, change in zip(range(len(changes) - 1, -1, -1), changes, strict=True):
         value = {"crossing": change.crossing, "change": change.change, "generation": position.generation}

@@ -13,10 +13,11 @@ RELAY_STOP_S_MAX = 5.0
 
 
 class Live(NamedTuple):
-    """The generation that readers use, and how many shards it has."""
+    """The generation that readers use, how many shards it has, and since which turn it is live."""
 
     generation: str
     shards: int
+    turn: int = 1
 
 
 class Crew:

@@ -142,7 +142,7 @@ class Forwarder:
     async def _seek(self) -> None:
         begins = await self._consumer.begin_offsets(self._partitions)
         ends = await self._consumer.end_offsets(self._partitions)
-        committed = await self._consumer.committed_offsets(self._partitions)
+        committed = await self._committed_offsets()
         for tp in self._partitions:
             known = self._past.get(tp, committed.get(tp))
             if await self._tools.topic_ids.is_other(tp.topic):
@@ -153,6 +153,14 @@ class Forwarder:
                 self._past[tp] = self._expected[tp] = begins[tp] if known is None else known
         self._make_room()
         await self._consumer.seek_all(dict(self._expected))
+
+    async def _committed_offsets(self) -> dict[TP, int]:
+        """Up to where each partition was forwarded, by this generation or by another that was live before it."""
+        found: dict[TP, int] = dict(await self._consumer.committed_offsets(self._partitions))
+        if self._partitions:
+            for tp, offset in (await self._tools.forwarded_by_others(self._partitions)).items():
+                found[tp] = max(offset, found.get(tp, 0))
+        return found
 
     def _stand_still(self, tp: TP, position: int | None, begin: int, end: int, made_anew: bool = False) -> None:
         if tp in self.failures:

@@ -23,14 +23,17 @@ class Herald:
         self._fingerprint = fingerprint
         self._source = source
 
-    def change(self, customer_id: str, crossing: Crossing, cause: Cause | None = None) -> Change:
-        """The change for a crossing, by its event, by time alone where it has none, or by another `cause`."""
+    def change(self, customer_id: str, crossing: Crossing, cause: Cause | None = None, told: bool = True) -> Change:
+        """The change for a crossing, by its event, by time alone where it has none, or by another `cause`. One that
+        subscribers are not to be `told` of has no value."""
         event = None
         if crossing.event is not None:
             folded, _, record, origin = crossing.event
             topic, partition, offset, _ = place(record, origin)
             event = EventReference(topic, partition, offset, folded.event_id)
         word: Literal["entered", "exited"] = "entered" if crossing.crossing % 2 else "exited"
+        if not told:
+            return Change(customer_id, crossing.segment, crossing.crossing, word, b"")
         message = SegmentChange(
             customer_id=customer_id,
             segment=crossing.segment,

@@ -1,24 +1,32 @@
-"""The live generation, as a worker takes it up: Redis holds a copy that readers use, Kafka the truth."""
+"""Which generation is live, as Redis tells readers: a copy of what topic `generations` says, kept true by workers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-from profilestream.core.errors import NotFound, ServerUnavailable
+from profilestream.core.errors import NotFound, ServerUnavailable, StoreRefused
 from profilestream.settings import Settings
-from profilestream.store.connection import check_server, connect, reaching
-from profilestream.store.metadata import Generation, read_generation, read_live, set_live, write_generation
+from profilestream.store.connection import AsyncClient, check_server, connect, reaching
+from profilestream.store.metadata import (
+    Generation,
+    claim_live,
+    parse_live,
+    read_generation,
+    read_live,
+    write_generation,
+)
 from profilestream.stream import generations
+from profilestream.stream.generations import Generations
 
 RETRY_S = 5.0
 
 
-async def take_up(settings: Settings, report: Callable[[str], None]) -> Generation:
-    """The live generation; a Redis that has no copy of it gets one.
+async def take_up(settings: Settings, report: Callable[[str], None]) -> Generations:
+    """What topic `generations` says; Redis gets a copy where it says something else.
 
-    A lost Redis is waited for, with one line to `report`. Raises NotFound where there is no generation, StoreRefused
-    for a Redis that cannot be used.
+    A lost Redis is waited for, with one line to `report`. Raises NotFound where no generation is live, StoreRefused for
+    a Redis that cannot be used.
     """
     assert settings.kafka is not None and settings.redis is not None
     told = False
@@ -27,16 +35,11 @@ async def take_up(settings: Settings, report: Callable[[str], None]) -> Generati
         try:
             with reaching(settings.redis):
                 await check_server(client)
-                try:
-                    name = await read_live(client, settings.namespace)
-                    return await read_generation(client, settings.namespace, name)
-                except NotFound:
-                    known = await generations.read_all(settings.kafka, settings.generations_topic, settings.namespace)
-                    if known.live is None:
-                        raise
-                    await write_generation(client, settings.namespace, known.live)
-                    await set_live(client, settings.namespace, known.live.name)
-                    return known.live
+                known = await generations.read_all(settings.kafka, settings.generations_topic, settings.namespace)
+                if known.live is None:
+                    parse_live(settings.namespace, None)  # raises
+                await assert_live(client, settings.namespace, known)
+                return known
         except ServerUnavailable as error:
             if not told:
                 report(f"{error}; waiting for it")
@@ -46,15 +49,30 @@ async def take_up(settings: Settings, report: Callable[[str], None]) -> Generati
             await client.aclose()
 
 
-async def reassert(settings: Settings, generation: Generation) -> None:
-    """Writes the copy of the live generation again where Redis has lost it."""
-    assert settings.redis is not None
-    client = connect(settings.redis)
+async def assert_live(client: AsyncClient, namespace: str, known: Generations) -> bool:
+    """Makes Redis name the generation that the topic names, where Redis was set back or a promotion was broken off in
+    between; True when it had to be written.
+
+    Who reads the topic late must not undo a promotion: a Redis that knows of a later turn is left as it is, and so is
+    one that names another generation than a moment ago. Raises as Redis does.
+    """
+    live = known.live
+    if live is None:
+        return False
     try:
-        try:
-            await read_live(client, settings.namespace)
-        except NotFound:
-            await write_generation(client, settings.namespace, generation)
-            await set_live(client, settings.namespace, generation.name)
-    finally:
-        await client.aclose()
+        named = await read_live(client, namespace)
+    except NotFound:
+        named = ""
+    there = await _read(client, namespace, named) if named else None
+    if there == live or (there is not None and there.turn > live.turn):
+        return False
+    if there is None or there.name != live.name or there.turn <= live.turn:
+        await write_generation(client, namespace, live)
+    return await claim_live(client, namespace, live.name, named)
+
+
+async def _read(client: AsyncClient, namespace: str, name: str) -> Generation | None:
+    try:
+        return await read_generation(client, namespace, name)
+    except (NotFound, StoreRefused):
+        return None

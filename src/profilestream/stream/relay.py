@@ -16,12 +16,17 @@ The durability steps, each with the crash that it survives:
 
 It never announces while the shard is in repair, and never when the shard's history does not hold what was announced:
 Redis was set back, and the worker repairs the shard (repair.py).
+
+A relay announces for one generation in one turn. What it reads in step 2 tells whose turn it is: a later one than its
+own means that another generation is live by now, an earlier one that its own has not begun for this shard; only a
+worker opens a turn. In both it announces nothing. A relay of an earlier turn that was stopped for a while is fenced by
+the worker that opens the turn; opening the id anew it reads the later turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
@@ -29,8 +34,8 @@ from redis.exceptions import RedisError
 
 from profilestream.core.errors import LogMismatch, ServerUnavailable
 from profilestream.settings import Settings
-from profilestream.store.outbox import Outbox, ShardHead
-from profilestream.stream.announcer import AnnouncedPosition, Announcer, Fenced
+from profilestream.store.outbox import Outbox, OutboxCommit, ShardHead
+from profilestream.stream.announcer import Announced, AnnouncedPosition, Announcer, Fenced
 
 _TRANSACTION_CHANGES_MAX = 2_000
 _TRANSACTION_BYTES_MAX = 1024 * 1024
@@ -38,6 +43,10 @@ _IDLE_WAIT_MS = 1_000
 _BACKOFF_S = (0.1, 5.0)
 _HEAD_POLL_S = 0.2
 _STANDING_S_MAX = 5.0
+
+
+class _NotMine(Exception):
+    """The shard is in another turn than the relay's."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,10 @@ class ShardRelay:
     `mismatch` is set while the shard stands still because Redis and what was announced contradict each other.
     """
 
-    def __init__(self, settings: Settings, outbox: Outbox, *, generation: str, shard: int, events: RelayEvents) -> None:
+    def __init__(
+        self, settings: Settings, outbox: Outbox, *, generation: str, shard: int, events: RelayEvents, turn: int = 1
+    ) -> None:
+        self._turn = turn
         self._outbox = outbox
         self._announcer = Announcer(settings, shard)
         self._generation = generation
@@ -80,7 +92,7 @@ class ShardRelay:
                     await settle()
                     settle = None
                 await self._relay()
-            except Fenced:
+            except (Fenced, _NotMine):
                 settle = self._let_go
             except LogMismatch as error:
                 if self.mismatch is None:
@@ -98,8 +110,11 @@ class ShardRelay:
             if await self._pause(_HEAD_POLL_S):
                 return
         try:
-            recorded = await self._announcer.open()  # 1, 2
-            position = recorded if recorded and recorded.generation == self._generation else None
+            position = await self._announcer.open()  # 1, 2
+            if not self._is_my_turn(position):
+                self._retries = 0
+                self._events.ready()
+                raise _NotMine
             if position is not None:
                 await self._remove(position)  # 3
             self.mismatch = None
@@ -108,6 +123,11 @@ class ShardRelay:
             await self._announce_all(position)
         finally:
             await self._announcer.close()
+
+    def _is_my_turn(self, position: AnnouncedPosition | None) -> bool:
+        if position is None:
+            return self._turn == 1  # every later one begins with a marker
+        return (position.turn, position.generation) == (self._turn, self._generation)
 
     async def _announce_all(self, position: AnnouncedPosition | None) -> None:
         while not self._stopping.is_set():
@@ -124,9 +144,12 @@ class ShardRelay:
             if not commits:
                 await self._wait_for_changes(after)
                 continue
-            position, changes = await self._announcer.announce(self._generation, commits)  # 5
+            position, changes = await self._announce(commits)  # 5
             self._events.announced(changes)
             await self._remove(position)  # 6
+
+    async def _announce(self, commits: Sequence[OutboxCommit]) -> Announced:
+        return await self._announcer.announce(self._generation, commits, self._turn)
 
     async def _remove(self, position: AnnouncedPosition) -> None:
         if not await self._outbox.remove(position.mark):
@@ -163,8 +186,8 @@ class ShardRelay:
             await asyncio.wait({waiting, stopping})
 
     async def _let_go(self) -> None:
-        """After a fence: the shard is another's until a worker commits. Not for good, because a worker that
-        only looked at the position fences too, and an idle shard would keep its last changes for ever."""
+        """After a fence, or in another turn: the shard is another's until a worker commits. Not for good, because a
+        worker that only looked at the position fences too, and an idle shard would keep its last changes for ever."""
         seen = await self._outbox.head()
         for _ in range(round(_STANDING_S_MAX / _HEAD_POLL_S)):
             if await self._pause(_HEAD_POLL_S) or await self._outbox.head() != seen:

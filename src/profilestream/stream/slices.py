@@ -53,7 +53,7 @@ class Inbox:
     """One shard's waiting records, by topic; `positions` are the next offsets to be taken."""
 
     def __init__(self, positions: Mapping[str, int], limits: Mapping[str, int] | None = None) -> None:
-        """With `limits` records from those offsets on wait apart until `lift`."""
+        """With `limits` records from those offsets on wait apart until `allow` or `lift`."""
         self.positions = dict(positions)
         self._limits = dict(limits or {})
         self._beyond: dict[str, list[Record]] = {}
@@ -103,6 +103,27 @@ class Inbox:
         """The topics read here of which records below their limit may still come."""
         at, beyond = self.positions, self._beyond
         return [t for t, limit in self._limits.items() if at.get(t, limit) < limit and t not in beyond]
+
+    def allow(self, limits: Mapping[str, int]) -> None:
+        """Sets other limits: what lies below them now may be taken."""
+        self._limits = dict(limits)
+        for topic, records in list(self._beyond.items()):
+            limit = self._limits.get(topic)
+            free = records if limit is None else [r for r in records if r.offset < limit]
+            if not free:
+                continue
+            self._queues.setdefault(topic, deque()).extend(free)
+            del records[: len(free)]
+            if not records or limit is None:
+                del self._beyond[topic]
+
+    def holds_back(self, topic: str | None = None) -> bool:
+        """Whether records (of a topic, or of any) wait beyond a limit."""
+        return bool(self._beyond) if topic is None else topic in self._beyond
+
+    def is_at_limit(self, topic: str) -> bool:
+        """Whether a topic may be taken no further, whatever comes."""
+        return topic in self._limits and self.positions[topic] >= self._limits[topic]
 
     def lift(self) -> None:
         """Takes the limits away."""

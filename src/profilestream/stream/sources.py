@@ -64,10 +64,14 @@ class Sources:
 
     def _forwarded(self, record: Record, now_ms: int) -> Found:
         origin = parse_stray_headers(record.headers)
-        known = self._by_topic.get(origin.topic) if origin else None
-        if origin is None or known is None or origin.type != self.type_of[origin.topic]:
+        if origin is None:
             expected = f"headers: expected those of a record forwarded to `{self.rekeyed_topic}`"
             return Rejection("wrong_type", expected), None, None
+        known = self._by_topic.get(origin.topic)
+        if known is None:
+            return ELSEWHERE, None, None
+        if origin.type != self.type_of[origin.topic]:
+            origin = origin._replace(type=self.type_of[origin.topic])  # forwarded under other definitions
         decode, handler = known
         event = decode(record.value)
         latest_ms = min(origin.timestamp_ms, now_ms) + self._future_ms_max
@@ -75,5 +79,8 @@ class Sources:
             return _AHEAD, None, None
         return event, handler, origin
 
+
+ELSEWHERE = Rejection("wrong_type", "the topic of the original record: one that is read by these definitions")
+"""A stray of a topic that only other definitions read, before a promotion or after: it is nobody's dead letter."""
 
 _AHEAD = Rejection("future_time", "occurred_at: expected at most 5 minutes (a setting) after the record's arrival")

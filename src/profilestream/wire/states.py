@@ -52,6 +52,11 @@ def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
             "it was written under other definitions or by another version: see `profilestream status`"
         )
     revision, event_time, as_of, slots, tiles, pending, members, held, ids = rest
+    if not revision:
+        # Without an event, but announced once: only the numbers are kept, from which its next crossings go on.
+        profile = engine.new_profile(customer_id)
+        profile.members = members
+        return profile
     profile = Profile(customer_id, slots, tiles, pending)
     profile.revision = revision
     profile.event_time = event_time

@@ -1,0 +1,367 @@
+"""The work on one generation: takes over shards as Kafka assigns them, and keeps an updater at work on each.
+
+It decides who works where and when to begin anew; what is exact is the updater's and the store's. An updater that ends
+is dropped with its inbox, its cache and whatever was in flight; the next one starts from the shard's head. A process
+works on several generations at once: the live one, those that are kept in step, or one in the making.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from profilestream.core.engine import Engine
+from profilestream.core.errors import ProfilestreamError, ServerUnavailable
+from profilestream.pace import Pace
+from profilestream.roles import Role
+from profilestream.settings import Settings
+from profilestream.shard import Shard
+from profilestream.store.keys import Keys
+from profilestream.store.metadata import Generation
+from profilestream.stream.announced import AnnouncedLog
+from profilestream.stream.counters import Counters
+from profilestream.stream.endings import end_tasks
+from profilestream.stream.forwarding import Forwarder
+from profilestream.stream.host import host
+from profilestream.stream.producers import ForwardingProducer
+from profilestream.stream.reports import Troubles
+from profilestream.stream.slices import Gap, Slice
+from profilestream.stream.sources import Sources
+from profilestream.stream.topic_ids import TopicIds
+from profilestream.stream.topics import Admin
+from profilestream.stream.watch import watch_kafka
+from profilestream.tools import Tools
+from profilestream.wire.definitions import parse_definitions
+
+CAUGHT_UP_ANSWER_S_MAX = 5.0
+APP_STOP_S_MAX = 2.0
+LAST_COMMIT_S_MAX = 1.0
+NOTE_TOPICS_S = 3.0
+
+Clock = Literal["wall", "event"]
+Report = Callable[[str], None]
+
+
+def group_of(namespace: str, generation: str) -> str:
+    """The consumer group that shares a generation's shards among processes."""
+    return f"{namespace}-{generation}"
+
+
+class GenerationWork:
+    """Folds one generation's shards between `start` and `stop`. `counters` counts what was done.
+
+    `report` gets each line for a person. With the clock "event" time passes only as events say. `reassert` writes into
+    Redis which generation is live, where that was lost; `others` names all other generations.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        generation: Generation,
+        role: Role,
+        report: Report,
+        clock: Clock,
+        reassert: Callable[[], Awaitable[None]],
+        others: Callable[[], Iterable[str]],
+        pace: Pace | None = None,
+    ) -> None:
+        self.settings = settings
+        self.generation = generation
+        self.role = role
+        self.counters = Counters()
+        self.pace = pace
+        self._report = report
+        self._clock = clock
+        self._reassert = reassert
+        self._others = others
+        self._shards: dict[int, Shard] = {}
+        self._assignment: set[TP] = set()
+        self._app: Any = None
+        self._partitions: dict[str, int] = {}
+        self._ends: Mapping[TP, int] = {}
+        self._producer: ForwardingProducer | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # Life
+
+    async def start(self) -> None:
+        """Joins the generation's group. Raises as Kafka's clients do, and ProfilestreamError for a topic that is
+        missing."""
+        settings, generation, kafka = self.settings, self.generation, str(self.settings.kafka)
+        engine = Engine(
+            parse_definitions(generation.definitions, f"generation {generation.name}"),
+            ids_max=settings.remembered_ids_max,
+            ids_ms_max=settings.remembered_ids_ms_max,
+            keys_max=settings.map_keys_max,
+        )
+        sources = Sources(engine, settings)
+        self._ends = await self._topics(kafka, sources)
+        troubles = Troubles(self._report)
+        topic_ids = TopicIds(kafka, settings.generations_topic, settings.namespace, generation.name)
+        await topic_ids.read()
+        self._producer = ForwardingProducer(kafka, troubles=troubles)
+        await self._producer.start()
+        self._equip(
+            Tools(
+                settings,
+                generation,
+                self.role,
+                engine,
+                sources,
+                self._producer,
+                self.counters,
+                AnnouncedLog(settings),
+                self._reassert,
+                self._report,
+                troubles,
+                topic_ids,
+                self._forwarded_by_others,
+                self.pace,
+            )
+        )
+        group = group_of(settings.namespace, generation.name)
+        waiting_bytes_max = self._tools.waiting_bytes_max
+        self._app = host(settings, group, sources.topics, self, self.take, self.revoked, waiting_bytes_max)
+        await self._app.start()
+        self._tasks = [asyncio.create_task(self._watch(kafka)), asyncio.create_task(self._keep_noting())]
+
+    def _equip(self, tools: Tools) -> None:
+        self._tools = tools
+        self._forwarder = Forwarder(tools)
+
+    async def stop(self) -> None:
+        """Hands everything over, in bounded time."""
+        for task in self._tasks:
+            task.cancel()
+        if self._app is not None:
+            # A client library waits for a lost Kafka; what it is waited for here is not what must be exact.
+            last = (self._app.consumer.force_commit(), self._note_topics())
+            await asyncio.wait([asyncio.ensure_future(work) for work in last], timeout=LAST_COMMIT_S_MAX)
+            self._forwarder.end()
+            await self._release(set(self._shards))
+            await asyncio.wait({asyncio.create_task(self._app.stop())}, timeout=APP_STOP_S_MAX)
+        if self._producer is not None:
+            await self._producer.stop()
+        await end_tasks(*self._tasks)
+
+    def follow(self, role: Role) -> None:
+        """The generation is live or silent from now on, or another one is live: each shard looks at its head anew.
+
+        What was under way in the former role may be written or not, as at any crash.
+        """
+        if role == self.role:
+            return
+        self.role = role
+        if self._app is None:
+            return
+        self._tools.role = role
+        for shard in self._shards.values():
+            shard.begin_anew()
+        self._forwarder.begin(self._foreign(), self._app.consumer)
+
+    async def _watch(self, kafka: str) -> None:
+        troubles = self._tools.troubles
+        await watch_kafka(
+            kafka,
+            self._heard_ms,
+            lambda error: troubles.begin(self, str(error), "trying again"),
+            lambda: troubles.over(self),
+        )
+
+    async def _forwarded_by_others(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """Up to where other generations have forwarded partitions, while they were live."""
+        wanted, found = set(partitions), dict[TP, int]()
+        async with Admin(str(self.settings.kafka)) as admin:
+            for name in self._others():
+                for place, offset in (await admin.committed(group_of(self.settings.namespace, name))).items():
+                    tp = TP(*place)
+                    if tp in wanted:
+                        found[tp] = max(offset, found.get(tp, 0))
+        return found
+
+    async def _topics(self, kafka: str, sources: Sources) -> dict[TP, int]:
+        """How many partitions each topic has, and the end of each partition now."""
+        async with Admin(kafka) as admin:
+            found = await admin.describe(sources.topics)
+            missing = [name for name, info in found.items() if info is None]
+            if missing:
+                raise ProfilestreamError(f"no topic {', '.join(missing)}; run `profilestream init`")
+            self._partitions = {name: info.partitions for name, info in found.items() if info is not None}
+            ends = {}
+            for topic in sources.topics:
+                if topic != sources.rekeyed_topic:
+                    for partition, end in (await admin.end_offsets(topic)).items():
+                        ends[TP(topic, partition)] = end
+        return ends
+
+    # Assignment: what Faust calls
+
+    async def begin(self, assignment: set[TP]) -> None:
+        """Takes over an assignment: a shard for each partition number, the rest is forwarded."""
+        self._assignment = set(assignment)
+        await self._release(set(self._shards))
+        shards = self._tools.generation.shards
+        topics: dict[int, list[str]] = {}
+        for tp in sorted(assignment):
+            if self._partitions.get(tp.topic) == shards:
+                topics.setdefault(tp.partition, []).append(tp.topic)
+        consumer = self._app.consumer
+        keys = Keys(self.settings.namespace, self._tools.generation.name)
+        for number, names in topics.items():
+            shard = Shard(number, names, keys.shard(number), consumer, self._tools, self._clock == "wall")
+            self._shards[number] = shard
+            if self._is_whole(number, names) and number in self._tools.shards:
+                shard.start()
+        self._forwarder.begin(self._foreign(), consumer)
+
+    def _foreign(self) -> list[TP]:
+        """What is assigned here and belongs to no shard, as far as it is this generation's to forward."""
+        shards, role = self._tools.generation.shards, self._tools.role
+        return [
+            tp
+            for tp in sorted(self._assignment)
+            if self._partitions.get(tp.topic) != shards and role.forwards(tp.topic)
+        ]
+
+    def _is_whole(self, number: int, names: list[str]) -> bool:
+        """Whether a shard has its partition of every topic.
+
+        A commit has the positions of all topics: without one of them the head would forget how far it was read, and
+        fold it again from its beginning once it is there again.
+        """
+        tools, part = self._tools, f"topics of shard {number}"
+        own = {topic for topic in tools.sources.topics if self._partitions.get(topic) == tools.generation.shards}
+        missing = sorted(own.difference(names))
+        if missing:
+            tools.troubles.begin(
+                part, f"Kafka does not show all of topic {', '.join(missing)}", "its shards wait for it"
+            )
+        else:
+            tools.troubles.over(part)
+        return not missing
+
+    async def revoked(self, partitions: set[TP]) -> None:
+        """Lets everything go; what is assigned anew comes by `begin`."""
+        self._assignment = set()
+        await self._release(set(self._shards))
+        self._forwarder.end()
+
+    async def take(self, piece: Slice) -> None:
+        """Hands a slice to its shard, or on to be forwarded."""
+        foreign = self._partitions.get(piece.topic) != self._tools.generation.shards
+        owner = self._forwarder if foreign else self._shards.get(piece.partition)
+        if owner is not None:
+            try:
+                owner.put(piece)
+            except Gap as gap:
+                await self._app.consumer.seek_all({TP(gap.topic, gap.partition): gap.offset})
+
+    def committed(self) -> Mapping[TP, tuple[int, int]]:
+        """The positions for Kafka's committed offsets, for dashboards and the forwarder, and where reading began."""
+        found = {
+            TP(topic, number): (offset, shard.starts.get(topic, 0))
+            for number, shard in self._shards.items()
+            for topic, offset in shard.positions().items()
+        }
+        return found | {tp: (offset, 0) for tp, offset in self._forwarder.committed().items()}
+
+    def out_of_range(self, partitions: Iterable[TP]) -> None:
+        """Whoever reads these partitions looks at the positions anew."""
+        for tp in partitions:
+            if self._partitions.get(tp.topic) != self._tools.generation.shards:
+                self._forwarder.out_of_range(tp)
+            elif (shard := self._shards.get(tp.partition)) is not None:
+                shard.begin_anew()
+
+    async def _keep_noting(self) -> None:
+        while True:
+            await asyncio.sleep(NOTE_TOPICS_S)
+            await self._note_topics()
+
+    async def _note_topics(self) -> None:
+        """Keeps which topics these are, once something was folded from them: under their names others may come."""
+        with contextlib.suppress(KafkaError, ProfilestreamError, OSError):  # a lost Kafka is waited for; others say so
+            await self._tools.topic_ids.note({tp.topic for tp, offset in self.committed().items() if offset})
+
+    async def _release(self, numbers: set[int]) -> None:
+        await asyncio.gather(*(shard.stop() for n in numbers if (shard := self._shards.pop(n, None)) is not None))
+
+    # Questions
+
+    async def caught_up(self) -> bool:
+        """Whether all that was in the topics at the start, and what has been forwarded by now, is handled, and nothing
+        is due. A silent generation has caught up where the live one is.
+
+        Asked again from the start whenever not: assignments change, and other workers forward too.
+        """
+        ends = self._ends
+        if not self._assignment or not self._passed(ends):
+            return False
+        rekeyed = self._tools.sources.rekeyed_topic
+        try:
+            async with asyncio.timeout(CAUGHT_UP_ANSWER_S_MAX):
+                mine = [tp for tp in self._assignment if tp.topic == rekeyed]
+                forwarded = await self._app.consumer.end_offsets(mine) if mine else {}
+                return self._passed(forwarded) and await self._nothing_due() and self._passed(ends)
+        except (KafkaError, ServerUnavailable, TimeoutError):
+            return False  # a lost server is waited for; the shards say so
+
+    def _heard_ms(self) -> int | None:
+        """When Kafka last answered any fetch (wall clock)."""
+        asked = [self._app.consumer.end_known(tp)[1] for tp in self._assignment]
+        return max((at for at in asked if at is not None), default=None)
+
+    def failure(self, any_shard: bool) -> ProfilestreamError | None:
+        """Why the work cannot go on: Faust has crashed, or all shards (or anything at all) stand still for good."""
+        working = self._working()
+        stuck: list[ProfilestreamError] = [s.failure for s in working if s.failure is not None]
+        all_stand = bool(stuck) and len(stuck) == len(working)
+        stuck += self._forwarder.failures.values()
+        if stuck and (any_shard or all_stand):
+            return stuck[0]
+        crash = getattr(self._app, "crash_reason", None)
+        if crash is not None:
+            return ProfilestreamError(
+                f"the connection to Kafka failed: {type(crash).__name__}; start the program again"
+            )
+        return None
+
+    def _passed(self, ends: Mapping[TP, int]) -> bool:
+        """Whether all of it that is assigned here is handled."""
+        for tp, end in ends.items():
+            if tp not in self._assignment:
+                continue
+            if self._partitions[tp.topic] == self._tools.generation.shards:
+                shard = self._shards.get(tp.partition)
+                if tp.partition in self._tools.shards and (shard is None or not shard.has_passed(tp.topic, end)):
+                    return False
+            elif self.role.forwards(tp.topic):
+                handed, position = self._app.consumer.handed_on(tp)
+                if handed is None or position is None or position < end or not self._forwarder.has_passed(tp, handed):
+                    return False
+        return True
+
+    def _working(self) -> list[Shard]:
+        """The shards that are assigned here; of a trial those that it is about."""
+        return [shard for number, shard in self._shards.items() if number in self._tools.shards]
+
+    async def _nothing_due(self) -> bool:
+        return all([await shard.nothing_due() for shard in self._working()])
+
+    def lag(self) -> int:
+        """Records that wait in Kafka and here, as far as the consumer knows."""
+        lag = 0
+        for tp in self._assignment:
+            high = self._app.consumer.highwater(tp)
+            handed, position = self._app.consumer.handed_on(tp)
+            if high is not None and position is not None:
+                lag += max(0, high - position)
+            shard = self._shards.get(tp.partition)
+            if shard is not None and handed is not None:
+                lag += shard.waiting(tp.topic, handed)
+        return lag
