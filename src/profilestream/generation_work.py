@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
@@ -43,6 +43,9 @@ APP_STOP_S_MAX = 2.0
 LAST_COMMIT_S_MAX = 1.0
 NOTE_TOPICS_S = 3.0
 
+PROGRAM: Final = {"worker": "profilestream-worker", "replay": "profilestream-replay"}
+"""What each program calls itself as a member of a generation's group."""
+
 Clock = Literal["wall", "event"]
 Report = Callable[[str], None]
 
@@ -69,7 +72,9 @@ class GenerationWork:
         reassert: Callable[[], Awaitable[None]],
         others: Callable[[], Iterable[str]],
         pace: Pace | None = None,
+        program: Literal["worker", "replay"] = "worker",
     ) -> None:
+        self._client_id = PROGRAM[program]
         self.settings = settings
         self.generation = generation
         self.role = role
@@ -83,6 +88,7 @@ class GenerationWork:
         self._assignment: set[TP] = set()
         self._app: Any = None
         self._partitions: dict[str, int] = {}
+        self.begins: dict[tuple[str, int], int] = {}
         self._ends: Mapping[TP, int] = {}
         self._producer: ForwardingProducer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -126,7 +132,9 @@ class GenerationWork:
         )
         group = group_of(settings.namespace, generation.name)
         waiting_bytes_max = self._tools.waiting_bytes_max
-        self._app = host(settings, group, sources.topics, self, self.take, self.revoked, waiting_bytes_max)
+        self._app = host(
+            settings, group, sources.topics, self, self.take, self.revoked, waiting_bytes_max, self._client_id
+        )
         await self._app.start()
         self._tasks = [asyncio.create_task(self._watch(kafka)), asyncio.create_task(self._keep_noting())]
 
@@ -197,6 +205,10 @@ class GenerationWork:
                 if topic != sources.rekeyed_topic:
                     for partition, end in (await admin.end_offsets(topic)).items():
                         ends[TP(topic, partition)] = end
+                if self._partitions[topic] == self.generation.shards:
+                    asked = self.generation.start.get("offsets", {}).get(topic, {})
+                    for partition, begin in (await admin.begin_offsets(topic)).items():
+                        self.begins[topic, partition] = asked.get(str(partition), begin)
         return ends
 
     # Assignment: what Faust calls
@@ -352,6 +364,21 @@ class GenerationWork:
 
     async def _nothing_due(self) -> bool:
         return all([await shard.nothing_due() for shard in self._working()])
+
+    @property
+    def ends(self) -> dict[tuple[str, int], int]:
+        """Where the log of each topic and shard ended at the start."""
+        return {(tp.topic, tp.partition): end for tp, end in self._ends.items()}
+
+    @property
+    def shards_worked_on(self) -> frozenset[int]:
+        """The shards that the generation is about: all of them, but of a trial."""
+        return self._tools.shards
+
+    @property
+    def share(self) -> float:
+        """This process's part of the work: of the shards that are worked on, how many are assigned here."""
+        return len(self._working()) / max(1, len(self._tools.shards)) or 1.0
 
     def lag(self) -> int:
         """Records that wait in Kafka and here, as far as the consumer knows."""

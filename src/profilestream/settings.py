@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     head_check_interval_ms: int = Field(1_000, ge=10)
     session_timeout_ms: int = Field(10_000, ge=1_000)
     tick_interval_ms: int = Field(200, ge=5)
+    keep_former_ms: int = Field(24 * 3_600_000, ge=0)
+    promote_lag_records_max: int = Field(10_000, ge=0)
     lag_report_interval_ms: int = Field(3_000, ge=100)
 
     @property

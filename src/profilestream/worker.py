@@ -162,6 +162,7 @@ class Worker:
             self._assert_live,
             lambda: [name for name in self.known.by_name if name != generation.name],
             self._pace,
+            "worker" if self._only is None else "replay",
         )
         meaning = f"{generation.shards} shards, definitions {generation.fingerprint}"
         self._report(f"folding generation {generation.name} ({meaning}){_as(role)}")

@@ -24,6 +24,7 @@ _MODULES = (
     "definitions",
     "local",
     "running",
+    "replaying",
     "data",
     "simulating",
     "reading",

@@ -49,7 +49,7 @@ def worker(
 
     kind: Clock = "event" if clock == "event" else "wall"
     found = settings(kafka, redis, namespace)
-    asyncio.run(_run(lambda: Worker(found, _say, kind), until_caught_up))
+    asyncio.run(run_service(lambda: Worker(found, _say, kind), until_caught_up))
 
 
 def emitter(
@@ -62,10 +62,10 @@ def emitter(
     from profilestream.emitter import Emitter
 
     found = settings(kafka, redis, namespace)
-    asyncio.run(_run(lambda: Emitter(found, _say), until_caught_up))
+    asyncio.run(run_service(lambda: Emitter(found, _say), until_caught_up))
 
 
-async def _run(make: Callable[[], _Service], until_caught_up: bool) -> None:
+async def run_service(make: Callable[[], _Service], until_caught_up: bool) -> None:
     """Runs a service; the first signal asks it to stop, the second one ends the process at once."""
     service = make()
     loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
     ps:live                                     the generation that readers use
     ps:<gen>:meta                               what a generation is
+    ps:<gen>:rate                               records a second that a replay may read; absent: as it can
     ps:<gen>:{<shard>}:profile:<customer_id>    what readers see; the braces are the hash tag, so that
     ps:<gen>:{<shard>}:segment:<name>           every key of a shard lies in one slot of a cluster
     ps:<gen>:{<shard>}:head|state:*|timers|urgent|outbox|repairs|crossings|customers
@@ -98,12 +99,13 @@ class Keys:
     move the hash tag.
     """
 
-    __slots__ = ("generation", "meta", "namespace")
+    __slots__ = ("generation", "meta", "namespace", "rate")
 
     def __init__(self, namespace: str, generation: str) -> None:
         self.namespace = _checked("namespace", namespace)
         self.generation = _checked("generation", generation)
         self.meta = f"{namespace}:{generation}:meta"
+        self.rate = f"{namespace}:{generation}:rate"
 
     @property
     def live(self) -> str:

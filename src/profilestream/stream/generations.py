@@ -28,6 +28,7 @@ from profilestream.stream.topics import unavailable
 
 GENERATION_NAME: Final = re.compile(r"[a-z0-9-]{1,64}\Z")
 LIVE: Final = "live"
+_NUMBERED: Final = re.compile(r"g([0-9]{1,9})\Z")
 FIRST: Final = "g1"
 TRANSACTION_MS: Final = 20_000
 
@@ -44,10 +45,15 @@ class Live(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """What the topic says about one namespace: generations by name, and which one is live, if any."""
+    """What the topic says about one namespace: generations by name, and which one is live, if any.
+
+    `last_number` is the greatest of any generation `g<number>` that the topic still knows of, dropped ones too: what
+    was left of them under their name must not be taken for another's.
+    """
 
     by_name: Mapping[str, Generation] = field(default_factory=dict)
     live_now: Live | None = None
+    last_number: int = 0
 
     @property
     def live_name(self) -> str | None:
@@ -67,15 +73,20 @@ class Generations:
     def with_record(self, namespace: str, topic: str, record: Any) -> Generations:
         """The same with one more record of the topic. Raises ProfilestreamError for one that cannot be read: the topic
         is private, so that is a newer version's or another program's."""
-        owner, _, name = (record.key or b"").decode("utf-8", "replace").rpartition("/")
+        owner, _, rest = (record.key or b"").decode("utf-8", "replace").partition("/")
         if owner != namespace:
             return self
+        name, _, detail = rest.partition("/")
+        number = int(match[1]) if (match := _NUMBERED.match(name)) else 0
+        found = replace(self, last_number=max(self.last_number, number))
+        if detail:
+            return found  # the ids of its topics
         try:
             if name == LIVE:
-                return replace(self, live_now=msgspec.json.decode(record.value, type=Live) if record.value else None)
+                return replace(found, live_now=msgspec.json.decode(record.value, type=Live) if record.value else None)
             if not record.value:
-                return replace(self, by_name={n: g for n, g in self.by_name.items() if n != name})
-            return replace(self, by_name={**self.by_name, name: msgspec.json.decode(record.value, type=Generation)})
+                return replace(found, by_name={n: g for n, g in self.by_name.items() if n != name})
+            return replace(found, by_name={**self.by_name, name: msgspec.json.decode(record.value, type=Generation)})
         except msgspec.DecodeError as error:
             raise ProfilestreamError(
                 f"topic `{topic}`, offset {record.offset}: not a generation ({error}); it was written by "
@@ -137,7 +148,12 @@ async def change(kafka: str, topic: str, namespace: str, decide: Callable[[Gener
     finally:
         await producer.stop()
     by_name = {**before.by_name, **written}
-    return Generations({n: g for n, g in by_name.items() if g is not None}, live or before.live_now)
+    numbers = [int(match[1]) for name in by_name if (match := _NUMBERED.match(name))]
+    return Generations(
+        {n: g for n, g in by_name.items() if g is not None},
+        live or before.live_now,
+        max(before.last_number, *numbers, 0),
+    )
 
 
 async def remove(kafka: str, topic: str, namespace: str, name: str) -> None:

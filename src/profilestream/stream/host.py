@@ -34,6 +34,7 @@ def host(
     take: Take,
     revoked: Revoked,
     waiting_bytes_max: int,
+    client_id: str = "profilestream-worker",
 ) -> Any:
     """A Faust app of consumer group `group` over the topics; each slice goes to `take`.
 
@@ -47,6 +48,7 @@ def host(
         group,
         broker=[f"kafka://{address.strip()}" for address in settings.kafka.split(",")],
         ConsumerScheduler=SliceScheduler,
+        broker_client_id=client_id,
         stream_buffer_maxsize=SLICES_WAITING_MAX,
         stream_wait_empty=False,
         broker_session_timeout=settings.session_timeout_ms / 1000,

@@ -232,6 +232,16 @@ class Admin:
         found = await self._ask(lambda: consumer.offsets_for_times(every))
         return {tp.partition: at.timestamp for tp, at in found.items() if at is not None}
 
+    async def offsets_at(self, topic: str, at_ms: int) -> dict[int, int]:
+        """By partition the first offset whose record's timestamp is `at_ms` or later; the end where there is none."""
+        ends = await self.end_offsets(topic)
+        if not ends:
+            return {}
+        consumer = await self._reader()
+        asked = {TopicPartition(topic, partition): at_ms for partition in ends}
+        found = await self._ask(lambda: consumer.offsets_for_times(asked))
+        return {tp.partition: ends[tp.partition] if at is None else at.offset for tp, at in found.items()}
+
     async def bounds(self, topics: Iterable[str], partition: int) -> dict[str, tuple[int, int]]:
         """The begin and the end of one partition of several topics, as `begin_offsets` and `end_offsets` tell them.
 
@@ -278,6 +288,11 @@ class Admin:
         # One group a request: the library misreads an answer about several.
         responses = await self._ask(lambda: self._client.describe_consumer_groups([group]))
         return sum(len(found[5]) for response in responses for found in response.groups if not found[0])
+
+    async def group_clients(self, group: str) -> set[str]:
+        """The client ids of a consumer group's members now; none for an unknown group."""
+        responses = await self._ask(lambda: self._client.describe_consumer_groups([group]))
+        return {m[1] for response in responses for found in response.groups if not found[0] for m in found[5]}
 
     async def _ask(self, request: Callable[[], Awaitable[T]]) -> T:
         """Runs a request, again while the cluster settles, and says plainly when it is lost or refuses."""

@@ -1,0 +1,236 @@
+"""`promote` and `rollback`: another generation becomes the live one, in one step for readers.
+
+The steps, each with the crash that it survives:
+
+1. Look whether it may: it is no trial, it is level with the live one, and no history is lost that the live one has.
+   Nothing is changed.
+2. One transaction in topic `generations`: who is live, in the next turn; the new one's and the former one's records. A
+   crash before its end changes nothing. From its end on the promotion has happened; whatever comes later is found out
+   by workers and emitters, and by the same command run again.
+3. Redis: what both are, then `ps:live`, by which readers switch within the second for which they remember it. A crash
+   before this: every worker writes it again within a second (stream/live.py).
+4. Workers follow topic `generations`: each shard of the new one opens its turn and reconciles what was announced
+   (repair.py); each of the former one becomes silent and is kept in step. Nothing is removed. The command only watches.
+
+A rollback is the promotion of the generation that was live before; since that was kept in step and knows what was
+announced in its time, only what was announced since is reconciled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from profilestream.core import expressions as x
+from profilestream.core.counting import counted
+from profilestream.core.definitions import Definitions
+from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
+from profilestream.operations.initialise import server_addresses
+from profilestream.settings import Settings
+from profilestream.store.connection import AsyncClient, check_server, connect
+from profilestream.store.metadata import Generation, set_live, write_generation
+from profilestream.store.places import count_in_repair, read_heads, read_positions
+from profilestream.stream import generations
+from profilestream.stream.generations import Changed, Generations, Live
+from profilestream.stream.topics import Report
+from profilestream.wire.definitions import parse_definitions
+from profilestream.wire.times import format_time
+
+LOOK_S: Final = 0.1
+NOBODY_S: Final = 10.0
+"""After so long without a step the command says that no worker seems to run."""
+
+Announce = Literal["net", "none"]
+Cause = Literal["backfill", "definition"]
+
+
+class HistoryLost(ProfilestreamError):
+    """A promotion would lose history that the live generation has; `lost` says of which traits, and what is left."""
+
+    def __init__(self, name: str, lost: Mapping[str, str]) -> None:
+        self.lost = lost
+        shown = "; ".join(f"{trait}: {since}" for trait, since in sorted(lost.items()))
+        super().__init__(
+            f"generation {name} does not know all that the live one knows ({shown}); "
+            "promote it all the same with --allow-history-loss"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """What a promotion did: who is live, in which turn, who was before, and how long until Redis said so (seconds)."""
+
+    live: Generation
+    former: Generation | None
+    readers_s: float
+
+
+async def promote(
+    settings: Settings,
+    name: str,
+    report: Report,
+    *,
+    announce: Announce = "net",
+    cause: Cause = "backfill",
+    allow_history_loss: bool = False,
+) -> Promoted:
+    """Steps 1 to 3. For one that is live already only Redis is written, where a crash came before that.
+
+    Raises NotFound for an unknown generation, UsageError for one that can never be promoted, HistoryLost, and
+    ProfilestreamError for one that is not level, or where another command changes generations at the same moment.
+    """
+    kafka, redis = server_addresses(settings)
+    client = connect(redis)
+    began_s = time.monotonic()
+    try:
+        await check_server(client)
+        known = await generations.read_all(kafka, settings.generations_topic, settings.namespace)
+        former = known.live
+        if known.live_name != name:
+            wanted = _promotable(known, name)
+            await _check_level(settings, client, wanted, former)
+            if former is not None and not allow_history_loss:
+                await _check_history(settings, client, wanted, former)
+
+        def decide(now: Generations) -> Changed:
+            if now.live_name == name:
+                return {}, None
+            if now.live_now != known.live_now:
+                raise ProfilestreamError(
+                    f"generation {now.live_name} has become live meanwhile; look again, and then promote"
+                )
+            turn, kept_ms = now.turn + 1, time.time_ns() // 1_000_000 + settings.keep_former_ms
+            written = {name: replace(_promotable(now, name), state="live", kept_until="", turn=turn)}
+            if now.live is not None:
+                written[now.live.name] = replace(now.live, state="kept", kept_until=format_time(kept_ms))
+            return written, Live(name, turn, cause, announce)
+
+        after = await generations.change(kafka, settings.generations_topic, settings.namespace, decide)  # 2
+        live = after.live
+        assert live is not None
+        for generation in after.by_name.values():
+            if generation.name != name and generation.state == "kept":
+                await write_generation(client, settings.namespace, generation)  # 3
+        await write_generation(client, settings.namespace, live)
+        await set_live(client, settings.namespace, name)
+    finally:
+        await client.aclose()
+    promoted = Promoted(
+        live, former if former is not None and former.name != name else None, time.monotonic() - began_s
+    )
+    before = f"; {promoted.former.name} is kept until {_kept(after, promoted.former.name)}" if promoted.former else ""
+    report(f"generation {name} is live, in turn {live.turn}{before}")
+    return promoted
+
+
+async def rollback(settings: Settings, report: Report, *, announce: Announce = "net") -> Promoted:
+    """Promotes the generation that was live last before this one. Raises NotFound where none is kept."""
+    kafka, _ = server_addresses(settings)
+    known = await generations.read_all(kafka, settings.generations_topic, settings.namespace)
+    kept = [g for g in known.by_name.values() if g.state == "kept" and g.name != known.live_name]
+    if not kept:
+        raise NotFound("no former generation is kept, so there is nothing to go back to")
+    last = max(kept, key=lambda g: g.turn)
+    return await promote(settings, last.name, report, announce=announce, cause="definition", allow_history_loss=True)
+
+
+async def watch(settings: Settings, live: Generation, report: Report) -> float:
+    """Step 4: returns when every shard has opened its turn and is reconciled; gives how long that took (seconds).
+
+    Raises ServerUnavailable for a lost Redis; the promotion goes on without anybody who watches.
+    """
+    _, redis = server_addresses(settings)
+    client = connect(redis)
+    began_s = moved_s = time.monotonic()
+    told, left = False, live.shards + 1
+    try:
+        while True:
+            now = await count_in_repair(client, settings.namespace, live)
+            if now < left:
+                left, moved_s, told = now, time.monotonic(), False
+            if not left:
+                took_s = time.monotonic() - began_s
+                report(f"{counted(live.shards, 'shard')} reconciled in {took_s:.1f} s")
+                return took_s
+            if not told and time.monotonic() - moved_s > NOBODY_S:
+                told = True
+                report(
+                    f"{counted(left, 'shard')} yet to be reconciled, and nobody seems to work on them; "
+                    "start `profilestream worker`"
+                )
+            await asyncio.sleep(LOOK_S)
+    finally:
+        await client.aclose()
+
+
+def _kept(known: Generations, name: str) -> str:
+    return known.by_name[name].kept_until
+
+
+def _promotable(known: Generations, name: str) -> Generation:
+    """The generation; raises NotFound and UsageError where it can never be promoted."""
+    found = known.by_name.get(name)
+    if found is None:
+        there = ", ".join(sorted(known.by_name)) or "none"
+        raise NotFound(f"there is no generation `{name}` (there are: {there})")
+    if found.only:
+        raise UsageError(f"generation {name} is a trial of a part of the customers; make one of all of them")
+    if found.state not in ("building", "kept", "live"):
+        raise UsageError(f"generation {name} is {found.state}; only one that is building or kept can be promoted")
+    return found
+
+
+async def _check_level(settings: Settings, client: AsyncClient, wanted: Generation, live: Generation | None) -> None:
+    """Raises ProfilestreamError where readers would go far back in time."""
+    own = await read_positions(client, settings.namespace, wanted)
+    if not any(own.values()):
+        raise ProfilestreamError(
+            f"generation {wanted.name} has folded nothing yet; run `profilestream replay {wanted.name}`"
+        )
+    if live is None:
+        return
+    behind = 0
+    for shard, positions in (await read_positions(client, settings.namespace, live)).items():
+        behind += sum(max(0, at - own[shard][topic]) for topic, at in positions.items() if topic in own[shard])
+        behind += sum(at for topic, at in positions.items() if not own[shard])
+    if behind > settings.promote_lag_records_max:
+        raise ProfilestreamError(
+            f"generation {wanted.name} is {counted(behind, 'record')} behind {live.name}; let it catch up "
+            f"(`profilestream replay {wanted.name}`, or a worker where it is kept), then promote it"
+        )
+
+
+async def _check_history(settings: Settings, client: AsyncClient, wanted: Generation, live: Generation) -> None:
+    """Raises HistoryLost where the log, as the generation read it, begins later than the live one's did."""
+    lost: dict[str, str] = {
+        trait: f"complete since {since}"
+        for trait, since in wanted.complete_since.items()
+        if live.complete_since.get(trait, "") < since
+    }
+    own = await read_heads(client, settings.namespace, wanted)
+    theirs = await read_heads(client, settings.namespace, live)
+    later: dict[str, int] = {}
+    for shard, head in own.items():
+        if head.commit:
+            for topic, start in head.starts.items():
+                if topic in theirs[shard].positions and start > theirs[shard].starts.get(topic, 0):
+                    later[topic] = max(start, later.get(topic, 0))
+    definitions = parse_definitions(wanted.definitions, f"generation {wanted.name}")
+    there = {trait.name for trait in parse_definitions(live.definitions, f"generation {live.name}").traits}
+    for topic, start in later.items():
+        for trait in _fed_by(definitions, topic, settings.rekeyed_topic):
+            if trait in there:
+                lost.setdefault(trait, f"topic {topic} was read from offset {start} on")
+    if lost:
+        raise HistoryLost(wanted.name, lost)
+
+
+def _fed_by(definitions: Definitions, topic: str, rekeyed: str) -> Iterator[str]:
+    """The traits that look at events of a topic; strays may be events of any."""
+    types = {source.type_name for source in definitions.sources if source.topic == topic or topic == rekeyed}
+    for trait in definitions.traits:
+        if any(types & set(aggregate.types) for aggregate in x.aggregates(trait.node)):
+            yield trait.name
