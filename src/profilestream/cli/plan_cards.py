@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.text import Text
 
 from profilestream.cli import people
-from profilestream.cli.describing import rounded
 from profilestream.core.changes_between import Kind, SegmentChange, TraitChange
 from profilestream.core.counting import counted
 from profilestream.core.definitions import Segment
@@ -191,12 +190,12 @@ def _notes(plan: Plan) -> Iterator[str]:
     if plan.sweep.outcomes:
         clocks = sorted(plan.sweep.clocks.values())
         at = "" if not clocks else f", at their shards' clocks ({people.moment(clocks[-1], _UTC)} the latest)"
-        took = f" in {people.duration(1000 * plan.sweep.seconds)}" if plan.sweep.seconds >= 1 else ""
+        took = f" in {people.duration(100 * round(10 * plan.sweep.seconds))}" if plan.sweep.seconds >= 1 else ""
         yield f"looked at {counted(plan.sweep.customers, 'profile')}{took}{at}"
 
 
 def _show_log(out: Console, reaches: Iterable[Reach]) -> None:
-    rows = people.table("  topic", "records", "reaches back to", "", right=("records",))
+    rows = people.table("  topic", "records", "first arrived", "", right=("records",))
     for reach in reaches:
         begins = "" if reach.begins_ms is None else people.moment(reach.begins_ms, _UTC)
         rows.add_row(f"  {reach.topic}", f"{reach.records:,}", begins, Text(_fault(reach), style="yellow"))
@@ -227,12 +226,10 @@ def _lacks(parts: Iterable[Incomplete]) -> Iterator[str]:
 
 
 def _costs(found: Estimate, plan: Plan) -> Iterator[Text | str]:
-    customers = counted(rounded(found.customers, found.customers_exact), "profile")
-    about = "" if found.customers_exact else "about "
     if plan.changes.needs_log:
         yield f"  a replay of {counted(found.records, 'record')} into a new generation, beside the live one"
     else:
-        yield f"  a walk over {about}{customers}; the log is not needed"
+        yield f"  a walk over {counted(found.customers, 'profile')}; the log is not needed"
     if found.seconds and found.records_per_s:
         rate = people.number(float(f"{found.records_per_s:.2g}"))
         yield (

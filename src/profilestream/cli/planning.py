@@ -102,13 +102,13 @@ class _Crossings:
 
 
 @contextmanager
-def _looking() -> Iterator[tuple[Callable[[str], None], Callable[[int, float], None]]]:
+def _looking() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
     """Shows what is being looked at where a person looks on, and nothing else where not."""
     if not sys.stderr.isatty():
-        yield (lambda line: None), (lambda customers, share: None)
+        yield (lambda line: None), (lambda done, total: None)
         return
     with Console(stderr=True).status("reading the live generation") as status:
         yield (
             lambda line: status.update(line),
-            lambda customers, share: status.update(f"looked at {customers:,} profiles, {share:.0%}"),
+            lambda done, total: status.update(f"looked at {done:,} of {total:,} profiles"),
         )

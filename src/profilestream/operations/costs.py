@@ -21,11 +21,11 @@ from profilestream.core.profile import Profile
 from profilestream.operations.reach import Reach
 from profilestream.operations.sweep import engine_with
 from profilestream.settings import Settings
-from profilestream.store.connection import SyncClient, connect_sync, reaching
-from profilestream.store.keys import Keys
+from profilestream.store.connection import SyncClient, connect_sync, is_moved_away, reaching
+from profilestream.store.keys import Keys, ShardKeys
 from profilestream.store.metadata import Generation
 from profilestream.store.profile_writes import ProfileWriter
-from profilestream.store.samples import ProfileKey, Sampler
+from profilestream.store.samples import in_proportion
 from profilestream.stream.shard_log import ShardLog, Span
 from profilestream.stream.slices import Record
 from profilestream.stream.sources import Sources
@@ -34,6 +34,8 @@ from profilestream.wire.dead_letters import Rejection
 
 SHARDS_SAMPLED: Final = 2
 RECORDS_A_TOPIC: Final = 2_000
+RECORDS_BEFORE: Final = 500
+"""So many are folded before time is taken: what is compiled at its first use is not compiled again."""
 PROFILES_SAMPLED: Final = 200
 """Of so many profiles the memory is asked for, of each its hash and its state."""
 
@@ -42,14 +44,13 @@ PROFILES_SAMPLED: Final = 200
 class Estimate:
     """What it takes. None stands for what could not be measured: no records, no customers, a command not allowed.
 
-    `records` would be read, at `records_per_s` in one process. `customers` (an estimate unless `customers_exact`) have
-    `live_bytes` in Redis now, and would have `new_bytes` beside them; `free_bytes` are left below Redis's maxmemory.
+    `records` would be read, at `records_per_s` in one process. The `customers` have `live_bytes` in Redis now, and would
+    have `new_bytes` beside them; `free_bytes` are left below Redis's maxmemory.
     """
 
     records: int
     records_per_s: float | None
     customers: int
-    customers_exact: bool
     live_bytes: int | None
     new_bytes: int | None
     free_bytes: int | None
@@ -79,7 +80,6 @@ async def estimate(
         records=sum(r.records for r in reaches) if log else 0,
         records_per_s=taken / seconds if taken and seconds > 0 else None,
         customers=memory.customers,
-        customers_exact=memory.exact,
         live_bytes=memory.bytes,
         new_bytes=None if memory.bytes is None else round(memory.bytes * grown),
         free_bytes=memory.free,
@@ -101,17 +101,21 @@ async def _records(settings: Settings, live: Generation, reaches: Iterable[Reach
 
 
 def _folded(engine: Engine, settings: Settings, samples: Iterable[Iterable[Record]]) -> tuple[int, float, int]:
-    """How many records were folded, the CPU seconds that it took with the writing of profiles, and their bytes then."""
+    """How many records time was taken of, the CPU seconds for them and their profiles' writes, and the bytes of all
+    profiles then."""
     sources, writer = Sources(engine, settings), ProfileWriter(engine)
     now_ms = time.time_ns() // 1_000_000
     profiles: dict[str, Profile] = {}
     written: dict[str, Profile] = {}
     crossings: list[Any] = []
+    warm = False
     count = 0
     started = time.process_time()
     for records in samples:
         clock = None
         for record in records:
+            if count == RECORDS_BEFORE and not warm:
+                count, warm, started = 0, True, time.process_time()
             count += 1
             event, handler, _ = sources.read(record, now_ms)
             if isinstance(event, Rejection) or handler is None:
@@ -146,7 +150,6 @@ def _write(writer: ProfileWriter, profiles: dict[str, Profile]) -> int:
 @dataclass(frozen=True, slots=True)
 class _Memory:
     customers: int
-    exact: bool
     bytes: int | None
     free: int | None
 
@@ -154,32 +157,36 @@ class _Memory:
 def _memory(settings: Settings, live: Generation) -> _Memory:
     """How many customers there are, and what their profiles take, by a random sample of them."""
     assert settings.redis is not None
-    client = connect_sync(settings.redis)
+    client: Any = connect_sync(settings.redis)
+    keys = Keys(settings.namespace, live.name)
+    shards = [keys.shard(number) for number in range(live.shards)]
     try:
-        everybody = Sampler(client, settings.namespace, live).everybody(PROFILES_SAMPLED)
-        sizes = _sizes(client, settings, live, everybody.profiles)
-        free = _free_bytes(client)
+        with reaching(client):
+            counts = [client.scard(shard.customers) for shard in shards]
+            sizes: list[int] = []
+            for shard, part in zip(shards, in_proportion(counts, PROFILES_SAMPLED), strict=True):
+                if part:
+                    sizes += _sizes(client, shard, client.srandmember(shard.customers, part))
+        return _Memory(
+            sum(counts), round(sum(sizes) / len(sizes) * sum(counts)) if sizes else None, _free_bytes(client)
+        )
     finally:
         client.close()
-    total = None if not sizes else round(sum(sizes) / len(sizes) * everybody.total)
-    return _Memory(everybody.total, everybody.exact, total, free)
 
 
-def _sizes(client: SyncClient, settings: Settings, live: Generation, profiles: Iterable[ProfileKey]) -> list[int]:
+def _sizes(client: Any, shard: ShardKeys, customers: Iterable[bytes]) -> list[int]:
     """Bytes of Redis's memory for each profile with its state; none in a cluster, or where the server does not tell."""
     if isinstance(client, redis.cluster.RedisCluster):
         return []
-    keys = Keys(settings.namespace, live.name)
     pipeline: Any = client.pipeline(transaction=False)
-    for profile in profiles:
-        shard, name = keys.shard(profile.shard), profile.key
-        customer = name[len(shard.profile_prefix.encode()) :] if isinstance(name, bytes) else b""
-        pipeline.memory_usage(name)
+    for customer in customers:
+        pipeline.memory_usage(shard.profile_prefix.encode() + customer)
         pipeline.memory_usage(shard.state_prefix.encode() + customer)
     try:
-        with reaching(client):
-            replies: list[int | None] = pipeline.execute()
-    except redis.exceptions.ResponseError:
+        replies: list[int | None] = pipeline.execute()
+    except redis.exceptions.ResponseError as error:
+        if is_moved_away(error):
+            raise
         return []  # the command is not allowed
     pairs = zip(replies[::2], replies[1::2], strict=True)
     return [profile + state for profile, state in pairs if profile is not None and state is not None]

@@ -53,7 +53,7 @@ async def make_plan(
     settings: Settings,
     definitions: Definitions,
     crossed: Crossed = lambda customer, segment, enters: None,
-    progress: Progress = lambda customers, share: None,
+    progress: Progress = lambda done, total: None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Plan:
     """Compares definitions with the live generation's; `report` is told what takes its time.

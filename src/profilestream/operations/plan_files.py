@@ -87,7 +87,6 @@ def plan_object(plan: Plan) -> dict[str, Any]:
             "records_per_s": found.records_per_s,
             "seconds": found.seconds,
             "customers": found.customers,
-            "customers_exact": found.customers_exact,
             "live_bytes": found.live_bytes,
             "new_bytes": found.new_bytes,
             "free_bytes": found.free_bytes,

@@ -32,8 +32,8 @@ EXAMPLES: Final = 5
 Crossed = Callable[[str, str, bool], None]
 """Told of each crossing: customer, segment, whether the customer would enter."""
 
-Progress = Callable[[int, float], None]
-"""Told how many customers have been looked at, and how much of the store that is, from 0 to 1."""
+Progress = Callable[[int, int], None]
+"""Told how many customers have been looked at, and of how many."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ def sweep(
     generation: Generation,
     changes: Changes,
     crossed: Crossed = lambda customer, segment, enters: None,
-    progress: Progress = lambda customers, share: None,
+    progress: Progress = lambda done, total: None,
 ) -> Sweep:
     """Looks at every profile of the live generation, whose definitions are those that `changes` begins from.
 
@@ -95,6 +95,7 @@ def sweep(
     started = time.monotonic()
     try:
         walk = StateWalk(client, settings.namespace, generation)
+        total = walk.count()
         for page in walk.pages():
             for customer_id, state in page.states:
                 profile = decode_state(state, customer_id, judge.engine)
@@ -105,7 +106,7 @@ def sweep(
             if page.clock is not None:
                 found.clocks[page.shard] = max(page.clock, found.clocks.get(page.shard, page.clock))
             found.seconds = time.monotonic() - started
-            progress(found.customers, walk.share)
+            progress(found.customers, max(total, found.customers))
     finally:
         client.close()
     return found

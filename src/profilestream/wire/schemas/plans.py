@@ -125,7 +125,6 @@ PLAN: Final = {
                 records_per_s=_RATE,
                 seconds={**_RATE, "description": "of one process, without the time of Redis and Kafka"},
                 customers=COUNT,
-                customers_exact={"type": "boolean"},
                 live_bytes={**_COUNT, "description": "what the live profiles take in Redis"},
                 new_bytes={**_COUNT, "description": "what the new ones would take beside them"},
                 free_bytes={**_COUNT, "description": "what Redis has left below maxmemory; null: no limit"},
