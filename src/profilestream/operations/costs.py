@@ -44,8 +44,8 @@ PROFILES_SAMPLED: Final = 200
 class Estimate:
     """What it takes. None stands for what could not be measured: no records, no customers, a command not allowed.
 
-    `records` would be read, at `records_per_s` in one process. The `customers` have `live_bytes` in Redis now, and would
-    have `new_bytes` beside them; `free_bytes` are left below Redis's maxmemory.
+    `records` would be read, at `records_per_s` in one process. The `customers` have `live_bytes` in Redis now and
+    would have `new_bytes` beside them; `free_bytes` are left below Redis's maxmemory.
     """
 
     records: int
