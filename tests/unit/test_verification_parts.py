@@ -162,6 +162,20 @@ def test_a_trait_that_is_complete_from_later_on_is_not_compared_before() -> None
     assert [f.name for f in found.findings] == ["state"]
 
 
+def test_what_was_carried_over_is_compared_where_the_log_has_just_those_events() -> None:
+    carried = Gaps({"purchase": ANY_TIME, "browsing": ANY_TIME}, more_in_log=True)
+    right = stored("1970-01-03T00:00:00.000Z", orders=5, recent=0, kinds=0, by_kind="{}")
+    assert [f.name for f in check(folded(arrival(1), arrival(2)), right, None, carried, 10).findings] == [
+        "orders",
+        "buyer",
+        "state",
+    ]
+    for events in ([arrival(2)], [arrival(n) for n in (1, 2, 3)]):
+        found = check(folded(*events), right, None, carried, 10)
+        assert ("trait", "orders", "not_in_log") in found.unknown
+        assert [f.name for f in found.findings] == ["state"]
+
+
 def test_a_profile_of_nobody_is_extra() -> None:
     (finding,) = check(folded(), stored(), None, Gaps(), 10).findings
     assert (finding.about, finding.kind) == ("profile", "extra")

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from profilestream.core.errors import UsageError
 from profilestream.operations.retention import Kept
-from profilestream.operations.verification.choosing import Choice
+from profilestream.operations.verification.choosing import HASHES, Choice
 from profilestream.operations.verification.passes import Pace, Passes, Progress
 from profilestream.operations.verification.tally import Tallies, tally_object
 from profilestream.oracle.definitions import Definitions
@@ -58,15 +58,14 @@ class Verification:
         """How many customers there are, about."""
         self.sample = asked.sample if asked.ids is None else None
         self.named = None if asked.ids is None else len(asked.ids)
-        self.shards = _shards(asked.shards, generation)
+        only_shards, only_ids = generation.only.get("shards"), generation.only.get("customers")
+        self.shards = _shards(only_shards if asked.shards is None else asked.shards, generation)
         self.shards_done: list[int] = []
         self.progress = Progress()
-        if asked.ids is not None:
-            choice = Choice(seed, ids=asked.ids)
-        elif asked.sample is None:
-            choice = Choice(seed)
-        else:
-            choice = Choice.sample(seed, asked.sample, total)
+        choice = Choice(seed, ids=asked.ids)
+        if asked.ids is None:
+            below = HASHES if asked.sample is None else Choice.sample(seed, asked.sample, total).below
+            choice = Choice(seed, below, None if only_ids is None else frozenset(only_ids))
         self._passes = Passes(client, settings, generation, choice, Pace(asked.rate_max), self.progress)
         self._began_s = time.monotonic()
 

@@ -25,10 +25,12 @@ ANY_TIME: Final = 1 << 62
 class Gaps:
     """What may be missing: for each event type the latest time (ms) that an event had which the log no longer has
     (`ANY_TIME`: nobody knows), and for each trait since when (ms) it is complete, where it was not from the beginning.
+    With `more_in_log` the log may have events that the profiles never saw, too.
     """
 
     types: Mapping[str, int] = field(default_factory=dict)
     complete_since: Mapping[str, int] = field(default_factory=dict)
+    more_in_log: bool = False
 
 
 class Doubts:

@@ -100,6 +100,7 @@ class _Customer:
         self._head_clock = clock if head_clock is None else max(clock, head_clock)
         self._definitions: Definitions = own.history.definitions
         told = {_whole(self._fields.get("_revision")), summary.revision if summary else None}
+        self._gaps = gaps
         self._whole = not gaps.types or own.events in told
         self._scope = ProfileScope(self._definitions, own.history, clock)
         self._doubts = Doubts(self._scope, gaps, self._whole, keys_max)
@@ -207,15 +208,17 @@ class _Customer:
         if summary is None:
             self._say("field", "state", "missing", None, None, "no state from which to fold on")
         revision = _whole(self._fields.get("_revision"))
-        if not self._whole and revision is not None and revision > self._own.events:
+        if not self._whole and revision is not None and (revision > self._own.events or self._gaps.more_in_log):
             self._found.unknown.append(("field", "_revision", "not_in_log"))
             self._same("_revision", str(revision), None if summary is None else str(summary.revision))
         else:
             self._same("_revision", str(self._own.events), None if summary is None else str(summary.revision))
-        newest = max(event.occurred_ms for event in events)
-        if not self._whole and summary is not None:
-            newest = max(newest, summary.event_time)
-        self._same("_event_time", format_time(newest), None if summary is None else _text(summary.event_time))
+        newest: int | None = max(event.occurred_ms for event in events)
+        if not self._whole:
+            known = None if summary is None else summary.event_time
+            newest = known if self._gaps.more_in_log else _latest(newest, known)
+        if newest is not None:
+            self._same("_event_time", format_time(newest), None if summary is None else _text(summary.event_time))
         self._same("_as_of", format_time(self._clock), None if summary is None else _text(summary.as_of))
         self._missed()
         for name in sorted(n for n in self._fields if n.startswith("_") and n not in _KNOWN):
@@ -298,6 +301,10 @@ def _time(text: Any) -> int | None:
     except (ValueError, OverflowError):
         return None
     return at_ms if at_ms is not None and format_time(at_ms) == plain else None
+
+
+def _latest(one: int | None, other: int | None) -> int | None:
+    return max((at_ms for at_ms in (one, other) if at_ms is not None), default=None)
 
 
 def _text(at_ms: int | None) -> str | None:

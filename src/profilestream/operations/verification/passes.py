@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from profilestream.operations.keeping import read_kept
@@ -28,6 +28,7 @@ from profilestream.oracle.definitions import Definitions
 from profilestream.oracle.doubts import ANY_TIME, Gaps
 from profilestream.oracle.records import Records
 from profilestream.oracle.shards import shard_of
+from profilestream.oracle.values import parse_time
 from profilestream.settings import Settings
 from profilestream.store.commits import Head
 from profilestream.store.connection import AsyncClient
@@ -166,6 +167,9 @@ class Passes:
     async def _log(self, shard: int, head: Head) -> AsyncIterator[ShardLog]:
         """The shard's log up to the head's positions, from where the generation began to read it."""
         kept = await read_kept(self._settings, self._generation, shard, head, self._topics)
+        if self._is_carried:
+            # What was carried over was folded by others before, from wherever these began.
+            kept = [replace(part, first_read=0) for part in kept]
         spans = {part.topic: Span(max(part.begins, part.first_read), part.position) for part in kept if part.readable}
         async with ShardLog(str(self._settings.kafka), shard, spans) as log:
             self.kept[shard] = [part.beginning(log.first_timestamps.get(part.topic)) for part in kept]
@@ -229,7 +233,14 @@ class Passes:
             fed = type_of.values() if part.topic == self._settings.rekeyed_topic else [type_of[part.topic]]
             for name in fed:
                 types[name] = max(latest, types.get(name, latest))
-        return Gaps(types)
+        if not self._is_carried:
+            return Gaps(types)
+        since = {trait: parse_time(text) for trait, text in self._generation.complete_since.items()}
+        return Gaps(dict.fromkeys(type_of.values(), ANY_TIME), since, more_in_log=True)
+
+    @property
+    def _is_carried(self) -> bool:
+        return self._generation.method == "carry"
 
 
 def _later(one: Head, other: Head) -> Head:
