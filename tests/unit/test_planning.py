@@ -134,6 +134,9 @@ def test_what_is_made_of_an_incomplete_trait_is_incomplete_and_losing_less_than_
     assert [(one.name, one.since, one.lost, one.inherited) for one in found] == [
         ("rich", T0 + 4 * DAY, False, True), ("big", T0 + 4 * DAY, False, True)
     ]  # fmt: skip
+    both = BEFORE.replace("[segments.big]", 'total = "sum(purchase.amount_minor)"\n[segments.big]', 1)
+    changes = changes_between(parse_definitions(both), parse_definitions(both.replace("50_000", "60_000")))
+    assert incomplete(changes, [], 0, {"spend": since}) == []  # `total` is whole, and is the same
     windowed = BEFORE.replace("sum(purchase.amount_minor)", "sum(purchase.amount_minor, over='30d')")
     shorter = windowed.replace("30d", "1d")
     changes = changes_between(parse_definitions(windowed), parse_definitions(shorter))

@@ -117,3 +117,9 @@ def test_nothing_is_told_of_what_needs_the_log_but_its_members() -> None:
     assert not outcomes["big"].told and outcomes["big"].members == 1
     assert outcomes["kin"].told and outcomes["keen"].told
     assert moved == {("c", "keen", False), ("c", "kin", True)}
+
+
+def test_a_segment_that_only_a_new_one_names_is_as_of_now() -> None:
+    new = TEXT + "[segments.fresh]\nenter = \"in_segment('active') and spend > 10\"\n"
+    assert looked_at(new, [order(1)], HOUR)[1] == {("c", "fresh", True)}
+    assert looked_at(new, [order(1)], 3 * DAY)[1] == set()
