@@ -31,6 +31,7 @@ _MODULES = (
     "history",
     "describing",
     "quantiles",
+    "generations",
     "verifying",
     "planning",
     "demo",

@@ -97,17 +97,22 @@ async def read_status(settings: Settings) -> Status:
     assert settings.redis is not None
     client = connect(settings.redis)
     try:
-        generation = await read_generation(client, settings.namespace, await read_live(client, settings.namespace))
-        with reaching(client):
-            version, memory_bytes = await _server(client)
-            shards = await _shards(client, Keys(settings.namespace, generation.name), generation.shards)
+        live = await read_generation(client, settings.namespace, await read_live(client, settings.namespace))
+        return await status_of(client, settings, live)
     finally:
         await client.aclose()
+
+
+async def status_of(client: AsyncClient, settings: Settings, generation: Generation) -> Status:
+    """How the shards of any generation stand, and what lies before them; raises ServerUnavailable without Redis."""
+    with reaching(client):
+        version, memory_bytes = await _server(client)
+        shards = await _shards(client, Keys(settings.namespace, generation.name), generation.shards)
     status = Status(
         namespace=settings.namespace,
         generation=generation,
         shards=shards,
-        redis=parse_address(settings.redis).shown,
+        redis=parse_address(str(settings.redis)).shown,
         redis_version=version,
         redis_bytes=memory_bytes,
         kafka=settings.kafka,

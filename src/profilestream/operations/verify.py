@@ -19,14 +19,14 @@ from typing import Any, Final
 
 from profilestream.core.errors import UsageError
 from profilestream.operations.retention import Kept
+from profilestream.operations.sizes import count_customers
 from profilestream.operations.verification.choosing import HASHES, Choice
 from profilestream.operations.verification.passes import Pace, Passes, Progress
 from profilestream.operations.verification.tally import Tallies, tally_object
 from profilestream.oracle.definitions import Definitions
 from profilestream.settings import Settings
-from profilestream.store.connection import AsyncClient, connect, connect_sync
-from profilestream.store.metadata import Generation, read_generation, read_generation_sync, read_live
-from profilestream.store.samples import Sampler
+from profilestream.store.connection import AsyncClient, connect
+from profilestream.store.metadata import Generation, read_generation, read_live
 from profilestream.wire.times import format_time
 
 SAMPLE: Final = 1_000
@@ -155,20 +155,11 @@ async def open_verification(settings: Settings, asked: Asked) -> AsyncIterator[V
     try:
         name = asked.generation or await read_live(client, settings.namespace)
         generation = await read_generation(client, settings.namespace, name)
-        total = await asyncio.to_thread(count_customers, settings.redis, settings.namespace, generation.name)
+        size = await asyncio.to_thread(count_customers, settings.redis, settings.namespace, generation)
         seed = secrets.randbelow(SEED_MAX) if asked.seed is None else asked.seed
-        yield Verification(client, settings, generation, asked, seed, total)
+        yield Verification(client, settings, generation, asked, seed, size.customers)
     finally:
         await client.aclose()
-
-
-def count_customers(redis: str, namespace: str, name: str) -> int:
-    """How many customers a generation has: exactly where they are few, else about."""
-    client = connect_sync(redis)
-    try:
-        return Sampler(client, namespace, read_generation_sync(client, namespace, name)).everybody(0).total
-    finally:
-        client.close()
 
 
 def _shards(asked: Sequence[int] | None, generation: Generation) -> tuple[int, ...]:

@@ -64,3 +64,37 @@ VERIFY: Final = {
         elapsed_s={"type": "number", "minimum": 0},
     ),
 }
+
+GENERATIONS: Final = {
+    "description": "Output of `generations --json`: the live one first, then the newest.",
+    "type": "array",
+    "items": object_of(
+        name=NAME,
+        state={"enum": ["live", "building", "kept", "dropping", "rebuilding"]},
+        turn={**COUNT, "description": "with which it was made live last; 0: never"},
+        shards={"type": "integer", "minimum": 1},
+        customers=COUNT,
+        customers_exact={"type": "boolean", "description": "false: an estimate"},
+        lag={**nullable(COUNT), "description": "records not folded yet; null: not known"},
+        clock={**nullable(TIME), "description": "the newest of all shards'"},
+        shards_in_repair={**COUNT, "description": "silent: not reconciled with what was announced"},
+        definitions={**STRING, "description": "their fingerprint"},
+        created_at=TIME,
+        age_ms=COUNT,
+        base={**nullable(NAME), "description": "the live generation that it was planned against"},
+        method={"enum": ["replay", "carry"]},
+        start={"type": "object", "description": "where a replay began"},
+        only={"type": "object", "description": "what a trial is limited to; {}: nothing"},
+        late_topics={
+            "type": "array",
+            "items": STRING,
+            "description": "topics of which the log did not reach back to its beginning when they were first read",
+        },
+        complete_since={
+            "type": "object",
+            "additionalProperties": STRING,
+            "description": "trait -> since when it is complete; others are from the beginning",
+        },
+        kept_until={**nullable(STRING), "description": "of a kept one: how long it stays in step"},
+    ),
+}
