@@ -32,6 +32,7 @@ _MODULES = (
     "describing",
     "quantiles",
     "generations",
+    "comparing",
     "verifying",
     "planning",
     "demo",

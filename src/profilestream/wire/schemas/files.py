@@ -16,7 +16,7 @@ from profilestream.wire.schemas.messages import CHANGE, DEAD_LETTER
 from profilestream.wire.schemas.parts import DRAFT, Schema
 from profilestream.wire.schemas.plans import PLAN
 from profilestream.wire.schemas.profiles import MEMBERS, PROFILE, SEGMENTS
-from profilestream.wire.schemas.verifications import GENERATIONS, VERIFY
+from profilestream.wire.schemas.verifications import COMPARE, GENERATIONS, VERIFY
 
 
 def schemas(types: Mapping[str, EventType]) -> dict[str, Schema]:
@@ -61,4 +61,5 @@ _OUTPUTS: Final[Mapping[str, Schema]] = {
     "verify.json": VERIFY,
     "plan.json": PLAN,
     "generations.json": GENERATIONS,
+    "compare.json": COMPARE,
 }

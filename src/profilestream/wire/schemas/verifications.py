@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from profilestream.wire.schemas.parts import COUNT, NAME, STRING, TIME, nullable, object_of
 
+_WHY: Final = ["definition", "history", "events", "bounded", "order", "unexplained"]
 _REASONS: Final = {"type": "object", "additionalProperties": COUNT, "description": "reason -> how many customers"}
 
 
@@ -61,6 +62,53 @@ VERIFY: Final = {
             "items": object_of(shard=COUNT, topic=STRING, begins=COUNT, begins_at=nullable(TIME), gone=COUNT),
         },
         records={**COUNT, "description": "read from the log"},
+        elapsed_s={"type": "number", "minimum": 0},
+    ),
+}
+
+_NAMES: Final = {"type": "array", "items": STRING}
+
+
+def _compared(value: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "array",
+        "description": "those that differ, in the order of the definitions",
+        "items": object_of(
+            name=STRING,
+            differing=COUNT,
+            only_live={**COUNT, "description": "only the live generation has a value, or the member"},
+            only_other=COUNT,
+            why={"type": "object", "propertyNames": {"enum": _WHY}, "additionalProperties": COUNT},
+            changed={**_NAMES, "description": "what differs in the definitions"},
+            examples={
+                "type": "array",
+                "items": object_of(customer_id=STRING, live=value, other=value, why={"enum": _WHY}),
+            },
+        ),
+    }
+
+
+COMPARE: Final = {
+    "description": "Output of `compare --json`: what a generation says otherwise than the live one.",
+    **object_of(
+        live=NAME,
+        other=NAME,
+        definitions={"type": "array", "items": STRING, "description": "the fingerprints of both"},
+        complete={"type": "boolean", "description": "false: interrupted"},
+        sample={**nullable(COUNT), "description": "about how many customers; null: all"},
+        shards_behind={"type": "array", "items": COUNT, "description": "one generation stays behind the other in them"},
+        compared=COUNT,
+        differing=COUNT,
+        only_live={**COUNT, "description": "customers without a profile in the other generation"},
+        only_other=COUNT,
+        left_out={**_REASONS, "description": "`moving`: had events; `behind`: other positions; `due`: other clocks"},
+        unexplained={**COUNT, "description": "differences for which there is no reason"},
+        traits=_compared({}),
+        segments=_compared({"type": "boolean"}),
+        traits_only_live=_NAMES,
+        traits_only_other=_NAMES,
+        segments_only_live=_NAMES,
+        segments_only_other=_NAMES,
         elapsed_s={"type": "number", "minimum": 0},
     ),
 }
