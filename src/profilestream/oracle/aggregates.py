@@ -146,13 +146,17 @@ def valued_rows(history: History, verb: str, subject: ast.expr) -> Valued:
     """Every row of an aggregate's stream with the value that is aggregated."""
     if verb in ("count", "mean_gap"):
         return [(row, True) for row in history.rows(subject)]
+    rows = history.rows(history.definitions.once("stream", subject, lambda: _stream_of(subject)))
+    valued = [(row, evaluate(subject, RowScope(history.definitions, row.fields))) for row in rows]
+    return [(row, value) for row, value in valued if value is not None]
+
+
+def _stream_of(subject: ast.expr) -> ast.expr:
+    """The one stream whose fields an aggregate's argument names."""
     streams = {ast.dump(n.value): n.value for n in ast.walk(subject) if isinstance(n, ast.Attribute)}
     if len(streams) != 1:
         raise UnsupportedError(f"not one stream: {ast.unparse(subject)}")
-    (stream,) = streams.values()
-    rows = history.rows(stream)
-    valued = [(row, evaluate(subject, RowScope(history.definitions, row.fields))) for row in rows]
-    return [(row, value) for row, value in valued if value is not None]
+    return next(iter(streams.values()))
 
 
 def unmatched_sides(history: History, call: ast.Call) -> list[Valued]:
