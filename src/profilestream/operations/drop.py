@@ -79,7 +79,7 @@ async def drop(
     try:
         if generation is not None:
             await generations.change(kafka, topic, namespace, lambda known: _mark(known, name))
-            await write_generation(client, namespace, replace(generation, state=DROPPING))
+            await _mark_in_redis(client, namespace, generation)
         after(1)
         await until_nobody_folds(kafka, group, 2 * settings.session_timeout_ms / 1000)
         await _check_redis(client, settings, name)
@@ -95,6 +95,15 @@ async def drop(
     finally:
         await client.aclose()
     return Dropped(name, keys)
+
+
+async def _mark_in_redis(client: AsyncClient, namespace: str, generation: Generation) -> None:
+    """Redis's copy says so too, where there is one still."""
+    try:
+        await read_generation(client, namespace, generation.name)
+    except NotFound:
+        return
+    await write_generation(client, namespace, replace(generation, state=DROPPING))
 
 
 def _mark(known: Generations, name: str) -> Changed:
