@@ -8,7 +8,6 @@ from profilestream.cli.generations import _complete, _made, _state
 from profilestream.core.errors import UsageError
 from profilestream.operations.drop import _mark, _take_away
 from profilestream.operations.generations import Listed, in_order, listed_object, state_of
-from profilestream.operations.sizes import Size
 from profilestream.operations.status import ShardStatus, Status
 from profilestream.store.commits import Head
 from profilestream.store.metadata import Generation
@@ -24,7 +23,7 @@ def generation(name: str, state: str = "kept", created: str = "2026-01-01T00:00:
 def listed(one: Generation, state: str = "kept", **head: object) -> Listed:
     shard = ShardStatus(0, Head(**head), 0, 0, None, {"purchases": 3})  # type: ignore[arg-type]
     status = Status("ps", one, [shard], "redis", None, None, "kafka")
-    return Listed(one, state, Size(7, True), status, 1_767_225_600_000 + 2 * DAY)
+    return Listed(one, state, 7, status, 1_767_225_600_000 + 2 * DAY)
 
 
 KNOWN = Generations(

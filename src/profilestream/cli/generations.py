@@ -19,6 +19,8 @@ from profilestream.operations.drop import may_be_dropped
 from profilestream.operations.generations import Listed, list_generations, listed_object, problems
 from profilestream.operations.sizes import count_customers
 from profilestream.settings import Settings
+from profilestream.store.connection import connect
+from profilestream.store.metadata import Generation
 from profilestream.wire.values import encode_value
 
 TRAITS_SHOWN = 3
@@ -61,11 +63,18 @@ def drop(
             raise UsageError("what is dropped is gone: give --yes where nobody can be asked")
         what = f"generation {name}"
         if generation is not None:
-            size = count_customers(str(chosen.redis), chosen.namespace, generation)
-            what += f" ({generation.state}, {'' if size.exact else 'about '}{counted(size.customers, 'customer')})"
+            what += f" ({generation.state}, {counted(asyncio.run(_size(chosen, generation)), 'customer')})"
         typer.confirm(f"Drop {what}? It cannot be rolled back to then.", abort=True)
     keys = asyncio.run(_drop(chosen, name))
     print(f"dropped generation {name}: {counted(keys, 'key')} removed")
+
+
+async def _size(chosen: Settings, generation: Generation) -> int:
+    client = connect(str(chosen.redis))
+    try:
+        return await count_customers(client, chosen.namespace, generation)
+    finally:
+        await client.aclose()
 
 
 async def _drop(chosen: Settings, name: str) -> int:
@@ -94,7 +103,7 @@ def _show(found: Sequence[Listed]) -> None:
         rows.add_row(
             one.generation.name,
             _state(one),
-            ("" if one.size.exact else "~") + f"{one.size.customers:,}",
+            f"{one.customers:,}",
             people.ABSENT if one.lag is None else f"{one.lag:,}",
             one.generation.fingerprint,
             people.duration(one.age_ms),

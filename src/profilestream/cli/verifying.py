@@ -124,13 +124,11 @@ def _checked(verification: Verification) -> str:
 def _show(out: Console, result: Mapping[str, Any]) -> None:
     """What was found, for a person."""
     customers = result["customers"]
-    which = f"all of about {customers['total_about']:,} customers"
+    which = f"all {customers['total']:,} customers"
     if result["named"] is not None:
         which = f"{counted(result['named'], 'customer')} named"
-    elif result["sample"] is not None and result["sample"] < customers["total_about"]:
-        which = (
-            f"a sample of about {result['sample']:,} of {customers['total_about']:,} customers, --seed {result['seed']}"
-        )
+    elif result["sample"] is not None and result["sample"] < customers["total"]:
+        which = f"a sample of about {result['sample']:,} of {customers['total']:,} customers, --seed {result['seed']}"
     out.print(f"generation {result['generation']}: {which}")
     out.print(
         f"{counted(result['records'], 'record')} read of {counted(len(result['shards_done']), 'shard')}"

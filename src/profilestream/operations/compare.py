@@ -6,7 +6,6 @@ and both hold at one instant. How many were left out is part of the answer.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from profilestream.operations.comparison.pairs import compare_pair
 from profilestream.operations.comparison.reasons import Meanings
 from profilestream.operations.comparison.result import Result, result_object
 from profilestream.operations.generations import in_order
-from profilestream.operations.sizes import Size, count_customers
+from profilestream.operations.sizes import count_customers
 from profilestream.operations.verification.choosing import HASHES, Choice
 from profilestream.operations.verify import SEED_MAX
 from profilestream.settings import Settings
@@ -43,14 +42,14 @@ class Comparison:
         live: Generation,
         other: Generation,
         choice: Choice,
-        size: Size,
+        customers: int,
         sample: int | None,
     ) -> None:
         self.live = live
         self.other = other
         self.found = Result()
         self.looked_at = 0
-        self.total = size.customers if sample is None else min(sample, size.customers)
+        self.total = customers if sample is None else min(sample, customers)
         self.sample = sample
         self.shard = 0
         self.shards_done = 0
@@ -138,12 +137,12 @@ async def open_comparison(settings: Settings, name: str | None, sample: int | No
             f"generation {live.name} has {live.shards} shards and {other.name} has {other.shards}; their positions are "
             "not comparable"
         )
-    size = await asyncio.to_thread(count_customers, settings.redis, settings.namespace, live)
     seed = secrets.randbelow(SEED_MAX)
-    choice = Choice(seed, HASHES) if sample is None else Choice.sample(seed, sample, max(1, size.customers))
     client = connect(settings.redis)
     try:
-        yield Comparison(client, settings, live, other, choice, size, sample)
+        customers = await count_customers(client, settings.namespace, live)
+        choice = Choice(seed, HASHES) if sample is None else Choice.sample(seed, sample, max(1, customers))
+        yield Comparison(client, settings, live, other, choice, customers, sample)
     finally:
         await client.aclose()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from profilestream.core.errors import NotFound
-from profilestream.operations.sizes import Size, count_customers
+from profilestream.operations.sizes import count_customers
 from profilestream.operations.status import Status, status_of
 from profilestream.settings import Settings
 from profilestream.store.connection import connect
@@ -24,7 +23,7 @@ class Listed:
 
     generation: Generation
     state: str
-    size: Size
+    customers: int
     status: Status
     now_ms: int
 
@@ -64,7 +63,7 @@ async def list_generations(settings: Settings) -> list[Listed]:
     try:
         for generation in in_order(known):
             status = await status_of(client, settings, generation)
-            size = await asyncio.to_thread(count_customers, settings.redis, settings.namespace, generation)
+            size = await count_customers(client, settings.namespace, generation)
             now_ms = time.time_ns() // 1_000_000
             found.append(Listed(generation, state_of(known, generation), size, status, now_ms))
     finally:
@@ -93,8 +92,7 @@ def listed_object(one: Listed) -> dict[str, Any]:
         "state": one.state,
         "turn": generation.turn,
         "shards": generation.shards,
-        "customers": one.size.customers,
-        "customers_exact": one.size.exact,
+        "customers": one.customers,
         "lag": one.lag,
         "clock": format_time(clocks[-1]) if clocks else None,
         "shards_in_repair": one.in_repair,

@@ -9,7 +9,6 @@ Nothing is written. Workers, emitters and readers go on; `rate_max` bounds how m
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -55,7 +54,7 @@ class Verification:
         self.generation = generation
         self.seed = seed
         self.customers = total
-        """How many customers there are, about."""
+        """How many customers the generation has."""
         self.sample = asked.sample if asked.ids is None else None
         self.named = None if asked.ids is None else len(asked.ids)
         only_shards, only_ids = generation.only.get("shards"), generation.only.get("customers")
@@ -115,7 +114,7 @@ class Verification:
             "sample": self.sample,
             "named": self.named,
             "customers": {
-                "total_about": self.customers,
+                "total": self.customers,
                 "checked": tallies.checked,
                 "differing": tallies.differing,
                 "due": tallies.due,
@@ -155,9 +154,9 @@ async def open_verification(settings: Settings, asked: Asked) -> AsyncIterator[V
     try:
         name = asked.generation or await read_live(client, settings.namespace)
         generation = await read_generation(client, settings.namespace, name)
-        size = await asyncio.to_thread(count_customers, settings.redis, settings.namespace, generation)
+        total = await count_customers(client, settings.namespace, generation)
         seed = secrets.randbelow(SEED_MAX) if asked.seed is None else asked.seed
-        yield Verification(client, settings, generation, asked, seed, size.customers)
+        yield Verification(client, settings, generation, asked, seed, total)
     finally:
         await client.aclose()
 

@@ -23,19 +23,20 @@ KEYS_A_STEP: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class StoredProfile:
-    """One customer: the readable hash (empty: none), the state, the timer (ms), and by segment the time of entering
-    that the sorted set of members has (ms)."""
+    """One customer: the readable hash (empty: none), the state, the timer (ms), by segment the time of entering that
+    the sorted set of members has (ms), and whether the shard's set of customers has the name."""
 
     customer_id: str
     fields: Mapping[str, bytes]
     state: bytes | None
     timer: int | None
     entered: Mapping[str, int]
+    named: bool = True
 
     @property
     def is_there(self) -> bool:
-        """Whether there is a profile."""
-        return bool(self.fields) or self.state is not None
+        """Whether there is a profile. A state alone may keep the numbers of crossings that were announced once."""
+        return bool(self.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +51,20 @@ async def read_snapshot(
     client: AsyncClient, keys: ShardKeys, customer_ids: Sequence[str], segments: Sequence[str]
 ) -> Snapshot:
     """The customers, with all memberships of the named segments; one call. Raises ServerUnavailable."""
-    names = [keys.head, keys.timers, *(keys.segment(name) for name in segments)]
+    names = [keys.head, keys.timers, keys.customers, *(keys.segment(name) for name in segments)]
     for customer_id in customer_ids:
         names += (keys.profile(customer_id), keys.state(customer_id))
     with reaching(client):
         reply: Any = await client.eval(SNAPSHOT, len(names), *names, len(segments), *customer_ids)
     head, found, scores = reply
     profiles = []
-    for number, (customer_id, (flat, state, timer)) in enumerate(zip(customer_ids, found, strict=True)):
+    for number, (customer_id, (flat, state, timer, named)) in enumerate(zip(customer_ids, found, strict=True)):
         entered = {
             name: int(own[number]) for name, own in zip(segments, scores, strict=False) if own[number] is not None
         }
         fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
-        profiles.append(StoredProfile(customer_id, fields, state, None if timer is None else int(timer), entered))
+        at = None if timer is None else int(timer)
+        profiles.append(StoredProfile(customer_id, fields, state, at, entered, bool(named)))
     return Snapshot(read_head(head), profiles)
 
 
@@ -76,7 +78,14 @@ async def snapshots(
 
 
 async def customers_of(client: AsyncClient, keys: ShardKeys) -> AsyncIterator[str]:
-    """The id of everybody in a shard who has a profile; who comes or goes meanwhile may be left out or told twice."""
+    """The id of everybody in a shard's set of customers; who comes meanwhile may be left out, and some told twice."""
+    with reaching(client):
+        async for name in client.sscan_iter(keys.customers, count=KEYS_A_STEP):
+            yield (name if isinstance(name, bytes) else name.encode()).decode()
+
+
+async def profiles_of(client: AsyncClient, keys: ShardKeys) -> AsyncIterator[str]:
+    """The id of everybody in a shard who has a profile, by a walk over all keys of Redis, whatever the set says."""
     prefix = keys.profile_prefix.encode()
     with reaching(client):
         async for key in client.scan_iter(match=f"{keys.profile_prefix}*", count=KEYS_A_STEP):

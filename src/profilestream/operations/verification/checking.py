@@ -207,6 +207,8 @@ class _Customer:
         summary = self._summary
         if summary is None:
             self._say("field", "state", "missing", None, None, "no state from which to fold on")
+        if not self._stored.named:
+            self._say("field", "customers", "missing", None, None, "the shard's set of customers lacks the name")
         revision = _whole(self._fields.get("_revision"))
         if not self._whole and revision is not None and (revision > self._own.events or self._gaps.more_in_log):
             self._found.unknown.append(("field", "_revision", "not_in_log"))

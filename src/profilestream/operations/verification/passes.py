@@ -34,7 +34,7 @@ from profilestream.store.commits import Head
 from profilestream.store.connection import AsyncClient
 from profilestream.store.keys import Keys, ShardKeys
 from profilestream.store.metadata import Generation
-from profilestream.store.snapshots import StoredProfile, customers_of, read_snapshot, snapshots
+from profilestream.store.snapshots import StoredProfile, profiles_of, read_snapshot, snapshots
 from profilestream.stream.shard_log import ShardLog, Span
 from profilestream.stream.slices import Record
 from profilestream.stream.strays import parse_stray_headers
@@ -156,7 +156,7 @@ class Passes:
     async def _listed(self, keys: ShardKeys, shard: int) -> AsyncIterator[str]:
         """The customers that may have a profile: everybody who has one, or those named."""
         if self._choice.ids is None:
-            async for customer_id in customers_of(self._client, keys):
+            async for customer_id in profiles_of(self._client, keys):
                 yield customer_id
             return
         for customer_id in self._choice.ids:
