@@ -78,7 +78,7 @@ class GenerationWork:
         self.settings = settings
         self.generation = generation
         self.role = role
-        self.counters = Counters()
+        self.counters = Counters(role.is_silent)
         self.pace = pace
         self._report = report
         self._clock = clock
@@ -165,6 +165,7 @@ class GenerationWork:
         if role == self.role:
             return
         self.role = role
+        self.counters.is_silent = role.is_silent
         if self._app is None:
             return
         self._tools.role = role

@@ -141,7 +141,9 @@ class Worker:
         wanted = self._wanted()
         for name in self.works.keys() - wanted.keys():
             work = self.works.pop(name)
-            self._report(f"no longer folding generation {name}")
+            kept = self.known.by_name.get(name)
+            over = f"; it was kept until {kept.kept_until}, `profilestream drop {name}` frees it" if kept else ""
+            self._report(f"no longer folding generation {name}{over}")
             await work.stop()
         for name, generation in wanted.items():
             role = role_of(name, self.known, self.settings)

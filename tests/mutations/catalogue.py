@@ -267,4 +267,72 @@ MUTATIONS: Final = (
         (Edit("updater.py", '            if reply.status != "done":\n', "            if False:\n"),),
         (SIMULATOR,),
     ),
+    Mutation(
+        "turns-ignored",
+        "An emitter announces in whatever turn it finds the shard.",
+        (
+            Edit(
+                "stream/relay.py",
+                "        return (position.turn, position.generation) == (self._turn, self._generation)\n",
+                "        return True\n",
+            ),
+        ),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "turn-without-a-second-look",
+        "A turn's marker is written though an emitter of the former turn has announced more meanwhile.",
+        (
+            Edit(
+                "stream/announced.py",
+                "            if await announcer.open() != seen:\n                return False\n",
+                "            await announcer.open()\n",
+            ),
+        ),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "turn-without-a-marker",
+        "A promoted generation reconciles at once, without opening its turn.",
+        (
+            Edit("repair.py", "    return announced.turn < turn\n", "    return False\n"),
+            Edit(
+                "stream/relay.py",
+                "        return (position.turn, position.generation) == (self._turn, self._generation)\n",
+                "        return position.turn <= self._turn\n",
+            ),
+        ),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "silent-ahead",
+        "A silent generation folds as far as the log goes, past the live one: strays fall between the two.",
+        (Edit("shard.py", "        leader = role.leader\n", "        leader = None\n"),),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "outbox-kept",
+        "A generation that is no longer live keeps what it had not announced in its outbox.",
+        (
+            Edit(
+                "repair.py",
+                "    if not await store.absorb_outbox(head.commit):\n"
+                "        raise SetBack\n    return head\n\n\ndef first",
+                "    return head\n\n\ndef first",
+            ),
+        ),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "removed-segments-forgotten",
+        "Members of a segment that the new definitions do not have are never told to have left.",
+        (Edit("core/memberships.py", "            if announced[name] % 2:\n", "            if False:\n"),),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "roles-mixed",
+        "An updater works in another role than the one in which its head was read.",
+        (Edit("shard.py", "            if role is not tools.role:\n", "            if False:\n"),),
+        (SIMULATOR,),
+    ),
 )

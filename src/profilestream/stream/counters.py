@@ -18,8 +18,9 @@ CROSSINGS = Counter("profilestream_crossings_total", "Segment crossings written 
 
 @dataclass(slots=True)
 class Counters:
-    """What a worker has done so far."""
+    """What was done so far for one generation; of a silent one the process's metrics do not tell."""
 
+    is_silent: bool = False
     events: int = 0
     duplicates: int = 0
     strays: int = 0
@@ -36,12 +37,14 @@ class Counters:
         self.events += events
         self.writes += writes
         self.crossings += crossings
-        EVENTS.inc(events)
-        CROSSINGS.inc(crossings)
+        if not self.is_silent:
+            EVENTS.inc(events)
+            CROSSINGS.inc(crossings)
 
     def count_duplicates(self, count: int) -> None:
         self.duplicates += count
-        DUPLICATES.inc(count)
+        if not self.is_silent:
+            DUPLICATES.inc(count)
 
     def count_stray(self) -> None:
         self.strays += 1
