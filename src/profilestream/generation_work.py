@@ -15,14 +15,17 @@ from typing import Any, Final, Literal
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from profilestream.carrying import Former
+from profilestream.core.carrying import Carrier
 from profilestream.core.engine import Engine
 from profilestream.core.errors import ProfilestreamError, ServerUnavailable
 from profilestream.pace import Pace
-from profilestream.roles import Role
+from profilestream.roles import Role, leader_of
 from profilestream.settings import Settings
 from profilestream.shard import Shard
+from profilestream.store.connection import connect
 from profilestream.store.keys import Keys
-from profilestream.store.metadata import Generation
+from profilestream.store.metadata import Generation, read_generation
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.counters import Counters
 from profilestream.stream.endings import end_tasks
@@ -48,6 +51,16 @@ PROGRAM: Final = {"worker": "profilestream-worker", "replay": "profilestream-rep
 
 Clock = Literal["wall", "event"]
 Report = Callable[[str], None]
+
+
+def engine_of(generation: Generation, settings: Settings) -> Engine:
+    """A generation's definitions, compiled."""
+    return Engine(
+        parse_definitions(generation.definitions, f"generation {generation.name}"),
+        ids_max=settings.remembered_ids_max,
+        ids_ms_max=settings.remembered_ids_ms_max,
+        keys_max=settings.map_keys_max,
+    )
 
 
 def group_of(namespace: str, generation: str) -> str:
@@ -92,6 +105,7 @@ class GenerationWork:
         self._ends: Mapping[TP, int] = {}
         self._producer: ForwardingProducer | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._carried_from: Former | None = None
 
     # Life
 
@@ -99,12 +113,7 @@ class GenerationWork:
         """Joins the generation's group. Raises as Kafka's clients do, and ProfilestreamError for a topic that is
         missing."""
         settings, generation, kafka = self.settings, self.generation, str(self.settings.kafka)
-        engine = Engine(
-            parse_definitions(generation.definitions, f"generation {generation.name}"),
-            ids_max=settings.remembered_ids_max,
-            ids_ms_max=settings.remembered_ids_ms_max,
-            keys_max=settings.map_keys_max,
-        )
+        engine = engine_of(generation, settings)
         sources = Sources(engine, settings)
         self._ends = await self._topics(kafka, sources)
         troubles = Troubles(self._report)
@@ -128,6 +137,7 @@ class GenerationWork:
                 topic_ids,
                 self._forwarded_by_others,
                 self.pace,
+                self._former if generation.method == "carry" else None,
             )
         )
         group = group_of(settings.namespace, generation.name)
@@ -137,6 +147,19 @@ class GenerationWork:
         )
         await self._app.start()
         self._tasks = [asyncio.create_task(self._watch(kafka)), asyncio.create_task(self._keep_noting())]
+
+    async def _former(self) -> Former:
+        """The generation whose profiles this one takes over; raises NotFound when it is dropped already."""
+        if self._carried_from is None:
+            client = connect(str(self.settings.redis))
+            try:
+                base = await read_generation(client, self.settings.namespace, self.generation.base)
+            finally:
+                await client.aclose()
+            engine = engine_of(base, self.settings)
+            topics = leader_of(base, self.settings).topics
+            self._carried_from = Former(base.name, topics, engine, Carrier(engine, self._tools.engine))
+        return self._carried_from
 
     def _equip(self, tools: Tools) -> None:
         self._tools = tools

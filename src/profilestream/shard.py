@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from redis.exceptions import RedisError
 
+from profilestream.carrying import FROM_LIVE, Carry, Former, begin_carrying
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch
 from profilestream.repair import Repair, SetBack, Superseded, begin, first_positions, needs_turn, quiet
 from profilestream.roles import Role
@@ -21,6 +22,7 @@ from profilestream.store.commits import Head, Mark
 from profilestream.store.keys import Keys, ShardKeys
 from profilestream.store.pipeline import open_pipeline
 from profilestream.store.shard_store import ShardStore
+from profilestream.store.walk import ShardWalk
 from profilestream.stream.announcer import AnnouncedPosition, Fenced
 from profilestream.stream.endings import end_tasks
 from profilestream.stream.generations import Live
@@ -137,7 +139,8 @@ class Shard:
             role = tools.role
             head, repair = await self._head(store, role)
             positions, starts = await self._positions(head, repair)
-            leader = self._leader(store, role)
+            carry = await self._carry(store, role, head)
+            leader = self._leader(store, role) if carry is None else carry.limits
             limits = repair.target.positions if repair is not None else None if leader is None else await leader()
             updater = self._updater = Updater(
                 shard=self.number,
@@ -151,6 +154,7 @@ class Shard:
                 repair=repair,
                 role=role,
                 leader=leader,
+                carry=carry,
             )
             self._release_buffers()
             await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in positions.items()})
@@ -171,7 +175,10 @@ class Shard:
         """The shard's head, and what it has to catch up with if it lacks what was announced, or a turn opens."""
         tools, live = self._tools, role.live
         if live is None:
-            return await quiet(store, await store.read_head()), None
+            return await quiet(store, await self._begun(store)), None
+        found = await store.read_head()
+        if found.carried is not None and not found.carried.done:
+            return await quiet(store, found), None  # Redis was set back to before all was carried
         announced = await tools.announced.position(self.number)
         if needs_turn(announced, tools.generation.name, live.turn, self.number):
             head = await quiet(store, await store.read_head())
@@ -232,6 +239,34 @@ class Shard:
             return {topic: positions.get(topic, 0) for topic in topics}
 
         return limits
+
+    async def _carry(self, store: ShardStore, role: Role, head: Head) -> Carry | None:
+        """What is left to carry, where this generation takes over profiles of another.
+
+        Raises ProfilestreamError where that one is not live any more, nor was when all had been carried once.
+        """
+        tools = self._tools
+        if tools.former is None or head.carried is None or head.carried.done:
+            return None
+        former = await tools.former()
+        if role.live is None and (role.leader is None or role.leader.name != former.name):
+            raise ProfilestreamError(
+                f"generation {tools.generation.name} takes profiles over from {former.name}, which is not live any "
+                f"more; drop {tools.generation.name}, and plan anew"
+            )
+        walk = self._former_walk(store, former)
+        return Carry(former, walk, head.carried, self._topics, self._reached, tools.settings, role.live is None)
+
+    async def _begun(self, store: ShardStore) -> Head:
+        """The head of a silent shard, which has a commit where profiles are to be carried."""
+        head, tools = await store.read_head(), self._tools
+        if tools.former is None:
+            return head
+        walk = self._former_walk(store, await tools.former())
+        return await begin_carrying(store, head, walk, tools.generation.start.get("from") == FROM_LIVE)
+
+    def _former_walk(self, store: ShardStore, former: Former) -> ShardWalk:
+        return store.walk(Keys(self._tools.settings.namespace, former.name).shard(self.number))
 
     def _reached(self, topic: str) -> int:
         """How far a topic was read, past holes too, once all that was handed on has arrived in the inbox."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from faust.types import TP
 
+from profilestream.carrying import Former
 from profilestream.core.engine import Engine
 from profilestream.pace import Pace
 from profilestream.roles import Role
@@ -29,7 +30,8 @@ class Tools:
 
     `report` gets a line for a person, `troubles` what stands in the way of which part. `reassert` writes into Redis
     which generation is live, where that was lost. `forwarded_by_others` says up to where other generations have
-    forwarded partitions that belong to no shard; `pace` holds a replay to its rate.
+    forwarded partitions that belong to no shard; `pace` holds a replay to its rate; `former` gives the generation
+    whose profiles are taken over.
     """
 
     settings: Settings
@@ -46,6 +48,7 @@ class Tools:
     topic_ids: TopicIds
     forwarded_by_others: Callable[[Iterable[TP]], Awaitable[dict[TP, int]]]
     pace: Pace | None = None
+    former: Callable[[], Awaitable[Former]] | None = None
 
     def __post_init__(self) -> None:
         self._restart = asyncio.Lock()

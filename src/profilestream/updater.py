@@ -20,6 +20,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 
+from profilestream.carrying import Carry
+from profilestream.carrying import Part as Carried
 from profilestream.core.counting import counted
 from profilestream.core.engine import Crossing, Handler
 from profilestream.core.profile import Profile
@@ -90,10 +92,11 @@ class Updater:
         repair: Repair | None,
         role: Role,
         leader: Callable[[], Awaitable[dict[str, int]]] | None = None,
+        carry: Carry | None = None,
     ) -> None:
         """`wall_clock` says to where the clock may go with no event, `made_room` is told when records were taken out of
         the inbox; `starts` are for the head, where they differ from what it says. Of a silent shard `leader` says how
-        far each topic may be folded."""
+        far each topic may be folded, and `carry` takes profiles of the live one over."""
         settings, engine, shards = tools.settings, tools.engine, tools.generation.shards
         self.shard = shard
         self.inbox = inbox
@@ -114,6 +117,7 @@ class Updater:
         self._starts = starts
         self._repair = repair
         self._leader = leader
+        self._carry = carry
         self._role = role
         self._customers = tools.customers
         self._segments = engine.definitions.by_segment
@@ -151,6 +155,8 @@ class Updater:
                     await self._settle(0)
                 elif self._repair is not None and self._repair.is_level(self.inbox):
                     await self._reconcile(self._repair)
+                elif self._carry is not None and self._carry.is_level(self.inbox):
+                    await self._take_over(self._carry)
                 else:
                     await self._rest()
             await self._settle(0)
@@ -313,6 +319,7 @@ class Updater:
         stage: Stage = "",
         mark: Mark | None = None,
         positions: Mapping[str, int] | None = None,
+        carried: Carried | None = None,
     ) -> None:
         """One commit: everything that the batch changed, and the positions that it reached (None: the inbox's)."""
         crossed = profiles if stage else {customer_id for customer_id, _ in crossings}
@@ -326,12 +333,16 @@ class Updater:
             positions=dict(self.inbox.positions if positions is None else positions),
             origins=origins,
             profiles=[write(p, c in crossed) for c, p in profiles.items()],
-            memberships=[membership(customer_id, c) for customer_id, c in crossings if c.segment in self._segments],
+            memberships=[
+                *(membership(customer_id, c) for customer_id, c in crossings if c.segment in self._segments),
+                *(carried.memberships if carried is not None else ()),
+            ],
             changes=[self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings],
             due_before=self.clock if self.clock != CLOCK_START_MS else None,
             starts=self._starts,
             stage=stage,
             mark=mark,
+            carried=carried.carriage if carried is not None else None,
         )
         self._starts = None
         self._commit, self._sequence = commit.commit, commit.sequence
@@ -376,6 +387,20 @@ class Updater:
         done = "repaired" if repair.cause == "repair" else "reconciled"
         said = "announced" if repair.told else "noted, not announced"
         self._tools.report(f"shard {self.shard}: {done}; {counted(differences, 'difference')} {said}")
+
+    async def _take_over(self, carry: Carry) -> None:
+        """Profiles of the live generation are taken over; this shard stands exactly where they are of."""
+        part = await carry.part(self._cache, self.clock)
+        if self._tools.pace is not None:
+            await self._tools.pace.take(len(part.profiles))
+        self.clock = max(self.clock, part.clock or self.clock)
+        self._send(part.profiles, part.crossings, {}, 0, carried=part)
+        await self._settle(0)
+        carry.passed(part)
+        if carry.is_done:
+            self._tools.report(f"shard {self.shard}: all profiles are carried")
+            raise Conflict  # whoever is next begins from the head, without a carry
+        await self.may_go_on()
 
     # Between batches
 

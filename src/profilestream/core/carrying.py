@@ -77,6 +77,11 @@ class Carrier:
         """
         due: list[Crossing] = []
         anew: list[Crossing] = []
+        stored = own is not None and own.stored
+        if own is not None and not own.revision:
+            own = None
+        if not former.revision:
+            return Carried(own or self._numbers_alone(former, stored), due, anew)
         stands_still = not self.fresh and not self._unsettled
         as_of = former.as_of
         if not stands_still:
@@ -90,9 +95,9 @@ class Carrier:
         if own is not None:
             for slot in self.fresh:
                 _take(own, slot, profile, slot, False)
-        profile.as_of, profile.stored = as_of, own is not None and own.stored
+        profile.as_of, profile.stored = as_of, stored
         profile.revision, profile.event_time, profile.ids = former.revision, former.event_time, former.ids
-        if own is not None and own.revision:
+        if own is not None:
             # Of types that the former definitions did not read, only the own profile knows.
             profile.revision = max(profile.revision, own.revision)
             profile.event_time = max(profile.event_time, own.event_time)
@@ -103,6 +108,13 @@ class Carrier:
         if self._unsettled:
             self._new.settle(profile, self._unsettled, now, anew)
         return Carried(profile, [c for c in due if c.segment in self._known], anew)
+
+    def _numbers_alone(self, former: Profile, stored: bool) -> Profile:
+        """Of a customer without an event only the last numbers announced are known."""
+        profile = self._new.new_profile(former.customer_id)
+        profile.members = {name: list(m) for name, m in former.members.items() if name in self._known}
+        profile.stored = stored
+        return profile
 
 
 def _take(source: Profile, at: Slot, profile: Profile, slot: Slot, shared: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from profilestream.core.engine import Engine
 from profilestream.core.profile import Profile
@@ -44,6 +44,10 @@ class ProfileCache:
             # Safe while commits are in flight: a later load comes behind them on the same connection.
             cached.popitem(last=False)
         return found
+
+    def replace(self, profiles: Mapping[str, Profile]) -> None:
+        """Other profiles stand for these customers now; of those at hand, the former ones are let go."""
+        self._cached |= {c: profile for c, profile in profiles.items() if c in self._cached}
 
     async def look_up(self, customers: Iterable[str]) -> dict[str, Profile]:
         """The profiles of customers for whom time passes, at hand or loaded, in their order."""

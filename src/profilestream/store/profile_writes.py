@@ -30,8 +30,10 @@ class ProfileWriter:
         A profile that was read or made anew has no memory of what was written, so its hash is written whole.
         Of a customer without an event only the state is written, so readers see no profile.
         """
+        is_new = not profile.stored
+        profile.stored = True
         if not profile.revision:
-            return ProfileWrite(profile.customer_id, encode_state(profile, self._engine))
+            return ProfileWrite(profile.customer_id, encode_state(profile, self._engine), is_new=is_new)
         written = profile.written
         rewrite = written is None
         if written is None:
@@ -69,8 +71,7 @@ class ProfileWriter:
         elif profile.written_missed:
             removed.append("_missed")
         profile.written_missed = bool(missed)
-        profile.changed, is_new = 0, not profile.stored
-        profile.stored = True
+        profile.changed = 0
         state = encode_state(profile, self._engine)
         return ProfileWrite(
             profile.customer_id, state, fields, removed, rewrite, due, due_changed, urgent, urgent_changed, is_new

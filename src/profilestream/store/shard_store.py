@@ -19,6 +19,7 @@ from .commits import Commit, CommitReply, Head, Mark, commit_command, read_commi
 from .keys import ShardKeys
 from .outbox import ANNOUNCED, script
 from .pipeline import PipelinedConnection
+from .walk import ShardWalk
 
 SCRIPT: Final = script("commit")
 SCRIPT_SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -64,6 +65,10 @@ class ShardStore:
         """The positions that another generation's head of the same shard has; {} for none."""
         found: dict[str, int] = orjson.loads(await self._pipeline.send("HGET", head, "positions") or b"{}")
         return found
+
+    def walk(self, keys: ShardKeys) -> ShardWalk:
+        """A walk over the same shard of another generation, on the same connection: both lie in one slot."""
+        return ShardWalk(self._pipeline, keys)
 
     async def load(self, customer_ids: Sequence[str]) -> list[bytes | None]:
         """The states of customers, in their order, None for one without a profile; one round trip."""

@@ -56,6 +56,7 @@ def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
         # Without an event, but announced once: only the numbers are kept, from which its next crossings go on.
         profile = engine.new_profile(customer_id)
         profile.members = members
+        profile.stored = True
         return profile
     profile = Profile(customer_id, slots, tiles, pending)
     profile.revision = revision

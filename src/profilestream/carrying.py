@@ -1,0 +1,192 @@
+"""Carrying: how a shard in the making takes over the live shard's profiles, so that only new aggregates need the log.
+
+The shard folds the log as any silent one does. A page of customers after another, in order of their ids, it also does
+this:
+
+1. It reads their states from the live shard, together with that shard's positions and clock: all of one instant.
+2. It folds up to exactly those positions, and no further.
+3. In one commit each customer's profile takes over from the live state what both definitions fold alike, and what is
+   known of memberships (`core/carrying.py`). The head says up to which customer the shard has come.
+
+A customer who has not had a turn yet is folded meanwhile like all others, from wherever the log begins, and replaced in
+its turn. One who came to the live shard after the list of customers was read is in no page: then all events of that
+customer lie behind the positions at which this shard began, and nothing is missing.
+
+What breaks it off is found at the last commit: the customers are listed anew, and those who had their turn left out.
+That is so even if the generation is live by then, where Redis was set back to before the end: it folds silently until
+all have had their turn, and then makes good what was announced as after any set-back. A shard that needs nothing of
+the log begins where the live one stands.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Final
+
+from profilestream.core.carrying import Carrier, moved_memberships
+from profilestream.core.engine import Crossing, Engine
+from profilestream.core.errors import ProfilestreamError
+from profilestream.core.profile import Profile
+from profilestream.repair import SetBack
+from profilestream.settings import Settings
+from profilestream.store.commits import Carriage, Commit, Head, Membership
+from profilestream.store.profile_cache import ProfileCache
+from profilestream.store.shard_store import ShardStore
+from profilestream.store.walk import Page, ShardWalk
+from profilestream.stream.slices import Inbox
+from profilestream.wire.states import decode_state
+
+FROM_LIVE: Final = "live"
+"""As a generation's start, {"from": "live"}: each shard begins where the live one stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """The generation that is carried from: the topics that it reads, its engine, and the way from there."""
+
+    name: str
+    topics: Set[str]
+    engine: Engine
+    carrier: Carrier
+
+
+@dataclass(slots=True)
+class Part:
+    """What one commit carries: profiles, the crossings made on the way, and what readers see of memberships; up to
+    `carriage`, at a clock (ms; None leaves it)."""
+
+    carriage: Carriage
+    clock: int | None = None
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    crossings: list[tuple[str, Crossing]] = field(default_factory=list)
+    memberships: list[Membership] = field(default_factory=list)
+
+
+class Carry:
+    """One shard's way through the customers of the live one; it ends with the updater that goes it."""
+
+    def __init__(
+        self,
+        former: Former,
+        walk: ShardWalk,
+        carriage: Carriage,
+        topics: Iterable[str],
+        reached: Callable[[str], int],
+        settings: Settings,
+        former_is_live: bool,
+    ) -> None:
+        """`topics` are those that are read here, `reached` says how far one was read, past holes too."""
+        self.carriage = carriage
+        self.carried = 0
+        self._former = former
+        self._walk = walk
+        self._topics = [topic for topic in topics if topic in former.topics]
+        self._reached = reached
+        self._settings = settings
+        self._former_is_live = former_is_live
+        self._waiting: list[bytes] | None = None
+        self._page: Page | None = None
+        self._turns: Sequence[bytes] = ()
+
+    @property
+    def is_done(self) -> bool:
+        return self.carriage.done
+
+    async def limits(self) -> dict[str, int]:
+        """How far each topic may be folded: to where the page at hand is of, else to where the former shard is."""
+        if self._page is None:
+            await self._turn_page()
+        head = self._page.head if self._page is not None else (await self._walk.page((), 0)).head
+        return {topic: head.positions.get(topic, 0) for topic in self._topics}
+
+    def is_level(self, inbox: Inbox) -> bool:
+        """Whether the shard stands where the page is of, or all have had their turn; the inbox keeps to `limits`."""
+        if self.is_done:
+            return False
+        if self._page is None:
+            return self._waiting == []
+        at = self._page.head.positions
+        return all(self._reached(topic) >= at.get(topic, 0) for topic in inbox.short_of())
+
+    async def part(self, cache: ProfileCache, clock: int) -> Part:
+        """What the next commit carries; no more customers or crossings than a commit may have."""
+        if self._page is None:
+            return Part(Carriage(done=True))
+        now = max(clock, clock if self._page.head.clock is None else self._page.head.clock)
+        part = Part(self.carriage, now)
+        mine = await cache.look_up(customer.decode() for customer in self._turns)
+        for done, (customer_id, own) in enumerate(mine.items(), 1):
+            part.carriage = Carriage(customer_id)
+            if (state := self._page.states[done - 1]) is not None:
+                self._take_over(part, state, own, now)
+            if len(part.crossings) >= self._settings.commit_changes_max:
+                break
+        cache.replace(part.profiles)
+        return part
+
+    def passed(self, part: Part) -> None:
+        """The part is written: the next customers have their turn."""
+        self.carriage = part.carriage
+        self.carried += len(part.profiles)
+        if self._page is None:
+            return
+        assert self._waiting is not None
+        left = bisect_right(self._turns, part.carriage.after.encode())
+        del self._waiting[:left]
+        self._turns = self._turns[left:]
+        self._page = self._page._replace(states=self._page.states[left:]) if self._turns else None
+
+    def _take_over(self, part: Part, state: bytes, own: Profile, now: int) -> None:
+        customer_id = own.customer_id
+        before = {name: list(membership) for name, membership in own.members.items()}
+        former = decode_state(state, customer_id, self._former.engine)
+        carried = self._former.carrier.carry(former, own, now)
+        part.profiles[customer_id] = carried.profile
+        part.crossings += [(customer_id, crossing) for crossing in (*carried.due, *carried.anew)]
+        part.memberships += [
+            Membership(segment, customer_id, since, inside, counted=False)
+            for segment, since, inside in moved_memberships(before, carried.profile.members)
+        ]
+
+    async def _turn_page(self) -> None:
+        """Reads the next page, unless the live shard is in repair: what it has folded is not what was announced yet. (A
+        silent one is in repair always.)"""
+        if self._waiting is None:
+            listed = await self._walk.customers()
+            self._waiting = listed[bisect_right(listed, self.carriage.after.encode()) :]
+        turns = self._waiting[: self._settings.commit_customers_max]
+        if not turns:
+            return
+        page = await self._walk.page(turns, self._settings.commit_bytes_max)
+        if not (page.head.repair and self._former_is_live):
+            self._page, self._turns = page, turns[: len(page.states)]
+
+
+async def begin_carrying(store: ShardStore, head: Head, walk: ShardWalk, from_live: bool) -> Head:
+    """The first commit of a shard that is to carry, silent as all that follow; gives the head as it is then.
+
+    With `from_live` it begins where the live shard stands, and knows which strays were folded up to there. Raises
+    SetBack when another writer comes first.
+    """
+    if head.commit:
+        return head
+    live = (await walk.page((), 0)).head if from_live else Head()
+    if live.repair:
+        raise ProfilestreamError("the live shard is in repair; this one begins where it stands when that is over")
+    commit = Commit(
+        "",
+        token_hex(8),
+        1,
+        clock=live.clock,
+        positions=live.positions,
+        origins=live.origins,
+        starts=live.starts or None,
+        stage="begin",
+        carried=Carriage(),
+    )
+    if (await store.send_commit(commit)).status != "done":
+        raise SetBack
+    return await store.read_head()
