@@ -20,7 +20,7 @@ the log begins where the live one stands.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -28,11 +28,11 @@ from typing import Final
 
 from profilestream.core.carrying import Carrier, moved_memberships
 from profilestream.core.engine import Crossing, Engine
-from profilestream.core.errors import ProfilestreamError
 from profilestream.core.profile import Profile
 from profilestream.repair import SetBack
 from profilestream.settings import Settings
 from profilestream.store.commits import Carriage, Commit, Head, Membership
+from profilestream.store.crossings import DAY_MS
 from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.shard_store import ShardStore
 from profilestream.store.walk import Page, ShardWalk
@@ -76,7 +76,6 @@ class Carry:
         topics: Iterable[str],
         reached: Callable[[str], int],
         settings: Settings,
-        former_is_live: bool,
     ) -> None:
         """`topics` are those that are read here, `reached` says how far one was read, past holes too."""
         self.carriage = carriage
@@ -86,7 +85,6 @@ class Carry:
         self._topics = [topic for topic in topics if topic in former.topics]
         self._reached = reached
         self._settings = settings
-        self._former_is_live = former_is_live
         self._waiting: list[bytes] | None = None
         self._page: Page | None = None
         self._turns: Sequence[bytes] = ()
@@ -127,6 +125,15 @@ class Carry:
         cache.replace(part.profiles)
         return part
 
+    def discount(self, memberships: Iterable[Membership]) -> None:
+        """Crossings of those who have not had their turn are not counted: in their turn comes what is known of them."""
+        waiting = self._waiting or []
+        for membership in memberships:
+            customer = membership.customer_id.encode()
+            at = bisect_left(waiting, customer)
+            if at < len(waiting) and waiting[at] == customer:
+                membership.counted = False
+
     def passed(self, part: Part) -> None:
         """The part is written: the next customers have their turn."""
         self.carriage = part.carriage
@@ -150,19 +157,23 @@ class Carry:
             Membership(segment, customer_id, since, inside, counted=False)
             for segment, since, inside in moved_memberships(before, carried.profile.members)
         ]
+        crossed = {crossing.segment for crossing in (*carried.due, *carried.anew)}
+        part.memberships += [
+            Membership(segment, customer_id, since, crossing % 2 == 1)
+            for segment, (crossing, since) in carried.profile.members.items()
+            if since > now - DAY_MS and segment not in crossed
+        ]
 
     async def _turn_page(self) -> None:
-        """Reads the next page, unless the live shard is in repair: what it has folded is not what was announced yet. (A
-        silent one is in repair always.)"""
+        """Reads the next page, if there is one."""
         if self._waiting is None:
             listed = await self._walk.customers()
             self._waiting = listed[bisect_right(listed, self.carriage.after.encode()) :]
         turns = self._waiting[: self._settings.commit_customers_max]
         if not turns:
             return
-        page = await self._walk.page(turns, self._settings.commit_bytes_max)
-        if not (page.head.repair and self._former_is_live):
-            self._page, self._turns = page, turns[: len(page.states)]
+        self._page = await self._walk.page(turns, self._settings.commit_bytes_max)
+        self._turns = turns[: len(self._page.states)]
 
 
 async def begin_carrying(store: ShardStore, head: Head, walk: ShardWalk, from_live: bool) -> Head:
@@ -174,8 +185,6 @@ async def begin_carrying(store: ShardStore, head: Head, walk: ShardWalk, from_li
     if head.commit:
         return head
     live = (await walk.page((), 0)).head if from_live else Head()
-    if live.repair:
-        raise ProfilestreamError("the live shard is in repair; this one begins where it stands when that is over")
     commit = Commit(
         "",
         token_hex(8),

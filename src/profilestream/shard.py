@@ -255,7 +255,7 @@ class Shard:
                 f"more; drop {tools.generation.name}, and plan anew"
             )
         walk = self._former_walk(store, former)
-        return Carry(former, walk, head.carried, self._topics, self._reached, tools.settings, role.live is None)
+        return Carry(former, walk, head.carried, self._topics, self._reached, tools.settings)
 
     async def _begun(self, store: ShardStore) -> Head:
         """The head of a silent shard, which has a commit where profiles are to be carried."""

@@ -28,7 +28,7 @@ from profilestream.core.profile import Profile
 from profilestream.due import Due
 from profilestream.repair import Repair, differing
 from profilestream.roles import Role
-from profilestream.store.commits import Commit, CommitReply, Head, Mark, Stage
+from profilestream.store.commits import Commit, CommitReply, Head, Mark, Membership, Stage
 from profilestream.store.keys import shard_of
 from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.profile_writes import ProfileWriter
@@ -333,10 +333,7 @@ class Updater:
             positions=dict(self.inbox.positions if positions is None else positions),
             origins=origins,
             profiles=[write(p, c in crossed) for c, p in profiles.items()],
-            memberships=[
-                *(membership(customer_id, c) for customer_id, c in crossings if c.segment in self._segments),
-                *(carried.memberships if carried is not None else ()),
-            ],
+            memberships=self._memberships(crossings, carried),
             changes=[self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings],
             due_before=self.clock if self.clock != CLOCK_START_MS else None,
             starts=self._starts,
@@ -347,6 +344,14 @@ class Updater:
         self._starts = None
         self._commit, self._sequence = commit.commit, commit.sequence
         self._in_flight.append((self._store.send_commit(commit), commit, events))
+
+    def _memberships(self, crossings: list[tuple[str, Crossing]], carried: Carried | None) -> list[Membership]:
+        found = [membership(customer_id, c) for customer_id, c in crossings if c.segment in self._segments]
+        if carried is not None:
+            found += carried.memberships
+        elif self._carry is not None:
+            self._carry.discount(found)
+        return found
 
     async def _settle(self, in_flight_max: int) -> None:
         """Waits until no more commits than that are in flight, and takes in what they answer."""

@@ -6,6 +6,7 @@ import copy
 from functools import lru_cache
 from typing import Any
 
+from profilestream.core.carrying import Carrier
 from profilestream.core.engine import IDS_MAX, Engine
 from profilestream.settings import Settings
 from profilestream.store.metadata import Generation
@@ -142,9 +143,15 @@ def oracle(text: str) -> Oracle:
     return Oracle(text)
 
 
-def generation(text: str, shards: int, name: str = "g1", state: str = "live") -> Generation:
+def generation(text: str, shards: int, name: str = "g1", state: str = "live", **more: Any) -> Generation:
     fingerprint = _engine(text).definitions.fingerprint
-    return Generation(name, shards, text, fingerprint, "2026-01-01T00:00:00.000Z", state)
+    return Generation(name, shards, text, fingerprint, "2026-01-01T00:00:00.000Z", state, **more)
+
+
+@lru_cache(maxsize=16)
+def carrier(former: str, new: str, ids_max: int = IDS_MAX) -> Carrier:
+    """The way from one file's profiles into another's."""
+    return Carrier(_engine(former, ids_max), _engine(new, ids_max))
 
 
 def settings(**limits: Any) -> Settings:

@@ -10,9 +10,10 @@ from typing import Any
 
 from faust.types import TP
 
+from profilestream.carrying import Former
 from profilestream.core.errors import ProfilestreamError
 from profilestream.generation_work import Clock, GenerationWork, group_of
-from profilestream.roles import Role, role_of
+from profilestream.roles import Role, leader_of, role_of
 from profilestream.settings import Settings
 from profilestream.store.keys import Keys
 from profilestream.store.metadata import Generation
@@ -107,6 +108,7 @@ class WorkerHost(Host):
                 Troubles(self.report),
                 TopicIds("", settings.generations_topic, settings.namespace, name),  # none is known
                 partial(self._forwarded_by_others, name),
+                former=partial(self._former, generation) if generation.method == "carry" else None,
             )
         )
         consumer = SimulatedConsumer(self.line, self._broker, group_of("ps", name), work.take)
@@ -117,6 +119,12 @@ class WorkerHost(Host):
             asyncio.create_task(consumer.fetch_for_ever()),
             asyncio.create_task(consumer.hand_on_for_ever()),
         ]
+
+    async def _former(self, generation: Generation) -> Former:
+        base = self.known.by_name[generation.base]
+        engine = definitions.engine(base.definitions, self._work.ids_max)
+        carrier = definitions.carrier(base.definitions, generation.definitions, self._work.ids_max)
+        return Former(base.name, leader_of(base, self._settings).topics, engine, carrier)
 
     async def _started_producer(self, kafka: str) -> ForwardingProducer:
         while True:

@@ -10,6 +10,7 @@ from typing import Any
 
 from faust.types import TP
 
+from profilestream.carrying import FROM_LIVE
 from profilestream.store.keys import Keys, ShardKeys
 from profilestream.stream.generations import Generations, Live
 from tests.simulator import definitions, faults, seams, workload
@@ -125,18 +126,35 @@ class World:
             self.line.later(at_s, self._promote)
 
     def _make_generation(self) -> None:
-        following = definitions.generation(definitions.NEXT[self.work.text], self.work.shards, "g2", "building")
+        """By folding the log, or by taking profiles over: then it may begin where the live one stands, if nothing is
+        fresh."""
+        text = definitions.NEXT[self.work.text]
+        more: dict[str, Any] = {"base": "g1"}
+        if self.random.random() < 0.6:
+            more["method"] = "carry"
+            if not definitions.carrier(self.work.text, text).fresh and self.random.random() < 0.7:
+                more["start"] = {"from": FROM_LIVE}
+        following = definitions.generation(text, self.work.shards, "g2", "building", **more)
         self._publish(replace(self.known, by_name={**self.known.by_name, "g2": following}))
         self.rebalance_workers()
 
     def _promote(self) -> None:
         """Or roll back: the other one becomes live, in the next turn."""
-        if self._over:
+        if self._over or not self._is_carried():
             return
         announce: Any = self.random.choice(("net", "net", "none"))
         self.untold = self.untold or announce == "none"
         name = "g1" if self.live == "g2" else "g2"
         self._publish(replace(self.known, live_now=Live(name, self.known.turn + 1, "backfill", announce)))
+
+    def _is_carried(self) -> bool:
+        """Whether every shard of a generation that takes profiles over is done with that; else nobody would promote
+        it."""
+        if self.known.by_name["g2"].method != "carry":
+            return True
+        heads = [Keys("ps", "g2").shard(n).head for n in range(self.work.shards)]
+        found = [self.redis.server.data.keys.get(head.encode(), {}).get(b"carried") for head in heads]
+        return self.live == "g2" or all(carried == b"done" for carried in found)
 
     def _publish(self, known: Generations) -> None:
         self.known = known
