@@ -35,6 +35,7 @@ _MODULES = (
     "comparing",
     "verifying",
     "planning",
+    "applying",
     "demo",
 )
 

@@ -53,7 +53,7 @@ def plan(
     path = definitions_path(definitions, flag)
     found = read_definitions(path)
     where = settings(kafka, redis, namespace)
-    with _Crossings(wanted=as_json) as crossings, _looking() as (report, progress):
+    with _Crossings(wanted=as_json) as crossings, looking() as (report, progress):
         made = asyncio.run(planning.make_plan(where, found, crossings.add, progress, report))
         if out is not None:
             plan_files.save(made, out)
@@ -102,7 +102,7 @@ class _Crossings:
 
 
 @contextmanager
-def _looking() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
+def looking() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
     """Shows what is being looked at where a person looks on, and nothing else where not."""
     if not sys.stderr.isatty():
         yield (lambda line: None), (lambda done, total: None)

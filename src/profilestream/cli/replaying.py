@@ -103,7 +103,7 @@ def promote(
     """Make another generation the live one; subscribers are told what differs, once."""
     from profilestream.operations import promote as operation
 
-    kind = _announce(announce)
+    kind = announced(announce)
     found = settings(kafka, redis, namespace)
     if not yes:
         typer.confirm(f"Readers switch to {name}, and subscribers are told what differs. Go on?", abort=True)
@@ -125,7 +125,7 @@ def rollback(
     """Make the generation live again that was so before; it was kept in step."""
     from profilestream.operations import promote as operation
 
-    kind = _announce(announce)
+    kind = announced(announce)
     found = settings(kafka, redis, namespace)
     if not yes:
         typer.confirm("Readers switch back, and subscribers are told what differs. Go on?", abort=True)
@@ -158,7 +158,8 @@ def _rate(text: str) -> float | None:
     return rate
 
 
-def _announce(text: str) -> Any:
+def announced(text: str) -> Any:
+    """What the option says; refused where it is no word of it."""
     if text not in ("net", "none"):
         raise typer.BadParameter("write `net` or `none`", param_hint="--announce")
     return text

@@ -28,6 +28,7 @@ from profilestream.core import expressions as x
 from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
+from profilestream.core.unchanged import Unchanged
 from profilestream.operations.initialise import server_addresses
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, check_server, connect
@@ -192,6 +193,14 @@ async def _check_level(settings: Settings, client: AsyncClient, wanted: Generati
         )
     if live is None:
         return
+    if wanted.method == "carry":
+        heads = await read_heads(client, settings.namespace, wanted)
+        if left := [n for n, head in heads.items() if head.carried is None or not head.carried.done]:
+            raise ProfilestreamError(
+                f"generation {wanted.name} has yet to take over profiles of {wanted.base} in "
+                f"{counted(len(left), 'shard')}; let `profilestream replay {wanted.name}` come to its end, then "
+                "promote it"
+            )
     behind = 0
     for shard, positions in (await read_positions(client, settings.namespace, live)).items():
         behind += sum(max(0, at - own[shard][topic]) for topic, at in positions.items() if topic in own[shard])
@@ -219,11 +228,17 @@ async def _check_history(settings: Settings, client: AsyncClient, wanted: Genera
                 if topic in theirs[shard].positions and start > theirs[shard].starts.get(topic, 0):
                     later[topic] = max(start, later.get(topic, 0))
     definitions = parse_definitions(wanted.definitions, f"generation {wanted.name}")
-    there = {trait.name for trait in parse_definitions(live.definitions, f"generation {live.name}").traits}
+    former = parse_definitions(live.definitions, f"generation {live.name}")
+    there = {trait.name for trait in former.traits}
+    if wanted.method == "carry" and wanted.base == live.name:
+        # What was taken over knows all that the live one knows, wherever the log begins.
+        unchanged = Unchanged(former, definitions)
+        there = {t.name for t in definitions.traits if t.name in there and unchanged.fresh(t.node)}
     for topic, start in later.items():
         for trait in _fed_by(definitions, topic, settings.rekeyed_topic):
             if trait in there:
                 lost.setdefault(trait, f"topic {topic} was read from offset {start} on")
+    lost = {trait: why for trait, why in lost.items() if trait in there}  # of others the live one knows nothing
     if lost:
         raise HistoryLost(wanted.name, lost)
 

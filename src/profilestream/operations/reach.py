@@ -136,6 +136,19 @@ def incomplete(
     return found
 
 
+def known_since(changes: Changes, reaches: Iterable[Reach], now_ms: int) -> dict[str, int]:
+    """For each trait that needs more of the log than there is: from when on (ms) all that it looks at is there."""
+    cut = [r for r in reaches if not r.is_whole]
+    found: dict[str, int] = {}
+    for change in changes.traits:
+        types = {name for aggregate in change.needs for name in aggregate.types}
+        parts = [r for r in cut if r.type_name in types or r.type_name == FORWARDED] if types else []
+        if parts:
+            times = [r.gone_ms if r.gone_ms is not None and r.is_cut else now_ms for r in parts]
+            found[change.name] = max(times)
+    return found
+
+
 def _young(definitions: Definitions, complete_since: Mapping[str, str]) -> dict[Aggregate, int]:
     """From when on (ms) the aggregates of incomplete traits are whole, as far as their traits tell."""
     found: dict[Aggregate, int] = {}

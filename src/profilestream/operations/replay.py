@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
+from profilestream.carrying import FROM_LIVE
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import NotFound, UsageError
 from profilestream.generation_work import PROGRAM, group_of
@@ -39,10 +40,13 @@ RATE_S: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of a new generation: where it starts (see `Generation.start`) and what a trial is limited to."""
+    """What is asked of a new generation: where it starts (see `Generation.start`), what a trial is limited to,
+    whether profiles of the live one are taken over (`method`), and which traits do not know all of the past."""
 
     start: Mapping[str, Any]
     only: Mapping[str, Any]
+    method: Literal["replay", "carry"] = "replay"
+    complete_since: Mapping[str, str] = field(default_factory=dict)
 
 
 async def make_generation(settings: Settings, definitions: Definitions, wish: Wish, report: Report) -> Generation:
@@ -73,9 +77,10 @@ async def make_generation(settings: Settings, definitions: Definitions, wish: Wi
                 created_at=format_time(time.time_ns() // 1_000_000),
                 state="building",
                 base=known.live.name,
+                method=wish.method,
                 start=start,
                 only=dict(wish.only),
-                complete_since=since,
+                complete_since={**since, **wish.complete_since},
             )
             return {made.name: made}, None
 
@@ -92,7 +97,7 @@ async def make_generation(settings: Settings, definitions: Definitions, wish: Wi
 async def _start(settings: Settings, topics: tuple[str, ...], asked: Mapping[str, Any]) -> dict[str, Any]:
     """The start with its offsets, which are then the same for every process and after every crash."""
     moment = asked.get("from")
-    if "offsets" in asked or moment in (None, "beginning"):
+    if "offsets" in asked or moment in (None, "beginning", FROM_LIVE):
         return dict(asked) or {"from": "beginning"}
     at_ms, offsets = parse_time(moment), dict[str, dict[str, int]]()
     async with Admin(str(settings.kafka)) as admin:

@@ -1,0 +1,85 @@
+"""The command that makes a changed definitions file the live one: `apply`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from profilestream.cli import people
+from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.cli.definitions import FileOption, definitions_path
+from profilestream.cli.planning import looking
+from profilestream.cli.replaying import AnnounceOption, YesOption, announced
+from profilestream.cli.running import ClockOption, run_service
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(apply)
+
+
+def apply(
+    what: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE|PLAN", help="Definitions, or a saved plan [PROFILESTREAM_DEFINITIONS]."),
+    ] = None,
+    flag: FileOption = None,
+    announce: AnnounceOption = "net",
+    from_now: Annotated[
+        bool, typer.Option("--from-now", help="Read nothing of the log: what only it has begins empty.")
+    ] = False,
+    allow_history_loss: Annotated[
+        bool, typer.Option("--allow-history-loss", help="Also where the live profiles know more of the past.")
+    ] = False,
+    max_rate: Annotated[
+        float | None,
+        typer.Option("--max-rate", metavar="N", min=1, help="Records a second, of all processes together."),
+    ] = None,
+    yes: YesOption = False,
+    clock: ClockOption = "wall",
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Make changed definitions the live ones: takes over what is unchanged, folds the rest, asks, and switches."""
+    from profilestream.cli.plan_cards import show_plan
+    from profilestream.operations import apply as operation
+    from profilestream.operations import plan as planning
+    from profilestream.operations import plan_files
+    from profilestream.wire.definitions import read_definitions
+
+    if clock not in ("wall", "event"):
+        raise typer.BadParameter("write `wall` or `event`", param_hint="--clock")
+    kind: Any = clock
+    choice = operation.Choice(announced(announce), from_now, allow_history_loss, max_rate, kind)
+    path = definitions_path(what, flag)
+    saved = plan_files.read_plan(path) if plan_files.is_plan(path) else None
+    definitions = saved.definitions if saved is not None else read_definitions(path)
+    found = settings(kafka, redis, namespace)
+
+    async def work() -> None:
+        with looking() as (report, progress):
+            made = await planning.make_plan(found, definitions, progress=progress, report=report)
+        if saved is not None:
+            plan_files.check_current(saved, found.namespace, made.live)
+        show_plan(people.console(), made, path, None)
+        if not made.changes.any:
+            return
+        _say(f"\nto be done: {operation.effort(made.changes, choice)}")
+        operation.check_history(made, choice)
+
+        def confirm() -> bool:
+            return yes or typer.confirm(
+                "Level with the live one. Readers switch, and what differs is announced. Go on?"
+            )
+
+        await run_service(lambda: operation.Apply(found, made, choice, confirm, _say), True)
+
+    asyncio.run(work())
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,87 @@
+"""How a plan is applied: from where the new generation is made, what it does not know, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.property.shard import DAY, T0
+from tests.unit.test_planning import AFTER, BEFORE, GENERATION, plan_of, reach_of
+
+from profilestream.core.errors import ProfilestreamError
+from profilestream.operations import apply as operation
+from profilestream.operations.apply import Choice, check_history, effort, wish_of
+from profilestream.operations.plan import Plan
+from profilestream.operations.reach import FORWARDED
+
+CHANGED = BEFORE.replace("sum(purchase.amount_minor)", "sum(purchase[kind == 'order'].amount_minor)")
+RAISED = BEFORE.replace("50_000", "60_000")
+SINCE = "2026-01-05T00:00:00.000Z"
+
+
+def cut(**fields: Any) -> Any:
+    return reach_of("purchases", "purchase", **({"gone": 1, "gone_ms": T0 + DAY} | fields))
+
+
+@pytest.fixture(autouse=True)
+def today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operation.time, "time_ns", lambda: (T0 + 9 * DAY) * 1_000_000)
+
+
+def live_with(plan: Plan, **since: str) -> Plan:
+    return replace(plan, live=replace(GENERATION, complete_since=since))
+
+
+def test_what_needs_no_log_begins_where_the_live_shards_stand() -> None:
+    plan = plan_of(RAISED)
+    wish = wish_of(plan, Choice())
+    assert (wish.start, wish.method, wish.only, wish.complete_since) == ({"from": "live"}, "carry", {}, {})
+    assert effort(plan.changes, Choice()) == "everything from the live profiles"
+
+
+def test_what_needs_the_log_is_folded_from_its_beginning_unless_it_is_to_begin_now() -> None:
+    plan = plan_of(AFTER)
+    assert wish_of(plan, Choice()).start == {"from": "beginning"}
+    assert wish_of(plan, Choice()).complete_since == {}
+    assert effort(plan.changes, Choice()) == "2 aggregates from the log, all else from the live profiles"
+    now = wish_of(plan, Choice(from_now=True))
+    assert now.start == {"from": "live"}
+    assert now.complete_since == {"views_7d": "2026-01-10T00:00:00.000Z", "best": "2026-01-10T00:00:00.000Z"}
+    assert "what is new empty from now on" in effort(plan.changes, Choice(from_now=True))
+
+
+@pytest.mark.parametrize(
+    ("reach", "since"),
+    [
+        (cut(), "2026-01-02T00:00:00.000Z"),
+        (cut(gone_ms=None), "2026-01-10T00:00:00.000Z"),
+        (cut(gone=0, compacted=True), "2026-01-10T00:00:00.000Z"),
+        (cut(gone=0, gone_ms=None), None),
+        (reach_of("rekeyed", FORWARDED, gone=1, gone_ms=T0), "2026-01-01T00:00:00.000Z"),
+        (reach_of("support", "support", gone=1, gone_ms=T0), None),
+    ],
+)
+def test_a_new_trait_of_a_cut_log_knows_what_is_left_of_it(reach: Any, since: str | None) -> None:
+    wish = wish_of(plan_of(AFTER, reaches=(reach,)), Choice())
+    assert wish.complete_since.get("best") == since
+
+
+def test_what_the_live_generation_does_not_know_goes_on_being_unknown() -> None:
+    kept = wish_of(live_with(plan_of(RAISED), spend=SINCE, gone=SINCE), Choice())
+    assert kept.complete_since == {"spend": SINCE}
+    refolded = wish_of(live_with(plan_of(CHANGED), spend=SINCE), Choice())
+    assert refolded.complete_since == {}  # the log has all of it
+
+
+def test_losing_what_the_live_generation_knows_has_to_be_allowed() -> None:
+    plan = plan_of(CHANGED, reaches=(cut(),))
+    with pytest.raises(ProfilestreamError, match=r"spend, big: cannot be folded again: .* --allow-history-loss"):
+        check_history(plan, Choice())
+    check_history(plan, Choice(allow_history_loss=True))
+    whole = plan_of(CHANGED)
+    check_history(whole, Choice())
+    with pytest.raises(ProfilestreamError, match="spend, big: would begin empty now"):
+        check_history(whole, Choice(from_now=True))
+    check_history(plan_of(AFTER, reaches=(cut(),)), Choice())  # all of it is new
+    check_history(plan_of(AFTER), Choice(from_now=True))
