@@ -128,7 +128,8 @@ class Worker:
         """The generations to work on, the live one first."""
         known, now_ms = self.known, time.time_ns() // 1_000_000
         if self._only is not None:
-            return {self._only: known.by_name[self._only]} if self._only in known.by_name else {}
+            there = self._only in known.by_name and known.by_name[self._only].state != "dropping"
+            return {self._only: known.by_name[self._only]} if there else {}
         kept = {
             name: generation
             for name, generation in known.by_name.items()
@@ -142,7 +143,9 @@ class Worker:
         for name in self.works.keys() - wanted.keys():
             work = self.works.pop(name)
             kept = self.known.by_name.get(name)
-            over = f"; it was kept until {kept.kept_until}, `profilestream drop {name}` frees it" if kept else ""
+            over = ""
+            if kept is not None and kept.state == "kept":
+                over = f"; it was kept until {kept.kept_until}, `profilestream drop {name}` frees it"
             self._report(f"no longer folding generation {name}{over}")
             await work.stop()
         for name, generation in wanted.items():

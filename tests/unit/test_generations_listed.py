@@ -51,9 +51,12 @@ def test_a_listed_generation_tells_lag_age_and_what_it_does_not_know() -> None:
 
 
 def test_what_is_not_complete_is_shown_by_some_traits() -> None:
-    since = {f"t{n}": "2026-01-01T00:00:00.000Z" for n in range(5)}
+    since = {f"t{n}": f"2026-01-0{n + 1}T00:00:00.000Z" for n in range(5)}
     shown = _complete(listed(generation("g2", complete_since=since)))
     assert shown.startswith("but t0 since 2026-01-01T00:00:00.000Z, ") and shown.endswith("and 2 more")
+    alike = dict.fromkeys(since, "2026-01-01T00:00:00.000Z")
+    shown = _complete(listed(generation("g2", complete_since=alike)))
+    assert shown == "since 2026-01-01T00:00:00.000Z, 5 traits"
 
 
 def test_how_it_was_made_and_for_how_long_it_is_kept_are_shown() -> None:

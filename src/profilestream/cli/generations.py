@@ -133,6 +133,8 @@ def _made(one: Listed) -> str:
 def _complete(one: Listed) -> str:
     """What a generation does not know of the past."""
     since = one.generation.complete_since
+    if len(since) > TRAITS_SHOWN and len(set(since.values())) == 1:
+        return f"since {next(iter(since.values()))}, {counted(len(since), 'trait')}"
     if since:
         some = [f"{trait} since {time}" for trait, time in list(since.items())[:TRAITS_SHOWN]]
         more = len(since) - len(some)

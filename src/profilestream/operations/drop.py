@@ -4,8 +4,8 @@ Steps, each of which may be interrupted; the same command then goes on:
 
 1. Its record in topic `generations` says "dropping": it cannot be promoted, nor rolled back to, and workers let it go.
    Refused for the live one, in the same transaction in which nobody else can make it live.
-2. Nobody uses it: Redis names another generation as live, no process is in its consumer group, and two seconds have
-   passed, of which readers may remember the live one for one.
+2. Nobody uses it: a `replay` of it ends by itself, no process is in its consumer group any more, Redis names another
+   generation as live, and two seconds have passed, of which readers may remember the live one for one.
 3. Its keys leave Redis, page by page, its description last.
 4. Its consumer group and the ids of its topics leave Kafka.
 5. Its record leaves topic `generations`. Until then whoever looks knows that it is being dropped.
