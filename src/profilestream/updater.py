@@ -190,13 +190,13 @@ class Updater:
         batch, limits = Batch(began=dict(self.inbox.positions)), self._settings
         profiles, missing, accepted, cached = batch.profiles, batch.missing, batch.accepted, self._cache.get
         take, read, now_ms = self.inbox.take, self._tools.sources.read, time.time_ns() // 1_000_000
-        size, chosen = 0, self._customers
+        size, records, chosen = 0, 0, self._customers
         while len(profiles) + len(missing) < limits.commit_customers_max and size < limits.commit_bytes_max:
             record = take()
             if record is None:
                 break
             size += len(record.value or b"")
-            batch.records += 1
+            records += 1
             event, handler, origin = read(record, now_ms)
             if event.__class__ is Rejection:
                 self._dead_letter(record, event, batch)
@@ -218,6 +218,7 @@ class Updater:
                     self._stray(Accepted(event, handler, record, origin), batch)
                     continue
             accepted.append((event, handler, record, origin))
+        batch.records = records
         return batch
 
     def _dead_letter(self, record: Record, rejection: Rejection, batch: Batch) -> None:

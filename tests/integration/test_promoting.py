@@ -12,13 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 from tests import cdnow
 from tests.comparison import compare, expect, read_changes, read_profiles
+from tests.integration import shop
 from tests.integration.test_worker import running, wait_until
 from tests.kafka_records import event_lines, properly, read_arrivals, remove_topics, send
 
 from profilestream import ProfileReader
+from profilestream.core.errors import ServerUnavailable
+from profilestream.operations import promote
+from profilestream.settings import Settings
 
 SHARDS = 4
 CHANGED = cdnow.DEFINITIONS.replace("spend_90d >= 10_000 and orders >= 2", "spend_90d >= 6_000").replace(
@@ -182,3 +187,61 @@ def test_a_replay_that_is_killed_goes_on_where_it_was_and_two_processes_share_it
             assert own.pop("_as_of") and other.pop("_as_of")
             assert own == other
     client.close()
+
+
+async def test_a_promotion_that_is_broken_off_before_redis_knows_is_completed_by_a_worker(
+    servers: Any,
+    cli: Any,
+    cli_environment: dict[str, str],
+    own_settings: Settings,
+    namespace: str,
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await asyncio.to_thread(shop.open_shop, servers.kafka, cli, workdir)
+    await asyncio.to_thread(shop.put, servers.kafka, shop.purchases(50))
+    await asyncio.to_thread(shop.catch_up, cli)
+    await asyncio.to_thread(cli, "replay", "definitions.toml", "--clock", "event", "--until-caught-up")
+
+    async def lost(*_: Any) -> None:
+        raise ServerUnavailable("Redis is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promote, "write_generation", lost)
+        with pytest.raises(ServerUnavailable):
+            await promote.promote(own_settings, "g2", print)
+    with ProfileReader(servers.redis, namespace) as reader:
+        assert reader.generation().name == "g1"
+        with running(cli_environment, workdir, "worker", "--clock", "event"):
+            await asyncio.to_thread(wait_until, lambda: reader.generation().name == "g2", "Redis is true again", 60)
+    said: list[str] = []
+    done = await promote.promote(own_settings, "g2", said.append)  # and again, by the command
+    assert (done.live.name, done.live.turn, done.former) == ("g2", 2, None)
+    assert said == ["generation g2 is live, in turn 2"]
+
+
+def test_history_is_not_lost_unasked_and_who_is_not_known_any_more_leaves_with_the_numbers_going_on(
+    servers: Any,
+    cli: Any,
+    cli_environment: dict[str, str],
+    topic_name: Callable[[str], str],
+    workdir: Path,
+) -> None:
+    shop.open_shop(servers.kafka, cli, workdir)
+    shop.put(servers.kafka, shop.purchases(120))
+    shop.catch_up(cli)
+    cli("emitter", "--until-caught-up")
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    cli("replay", "definitions.toml", "--from", soon, "--clock", "event", "--until-caught-up")
+    refused = cli("promote", "g2", "--yes", expect=1)
+    assert "does not know all that the live one knows" in refused.stderr and "orders: " in refused.stderr
+    with running(cli_environment, workdir, "worker", "--clock", "event"):
+        cli("promote", "g2", "--yes", "--allow-history-loss", timeout_s=120)
+        cli("emitter", "--until-caught-up")
+        told = crossings(asyncio.run(read_changes(servers.kafka, topic_name("segment-changes"))))
+        assert len(told) > 40 and all([d["change"] for d in own] == ["entered", "exited"] for own in told.values())
+        shop.put(servers.kafka, shop.purchases(120, start=1_000))
+        cli("worker", "--clock", "event", "--until-caught-up")
+        cli("emitter", "--until-caught-up")
+    again = crossings(asyncio.run(read_changes(servers.kafka, topic_name("segment-changes"))))
+    assert again.keys() == told.keys() and {len(own) for own in again.values()} == {3}

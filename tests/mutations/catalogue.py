@@ -280,18 +280,6 @@ MUTATIONS: Final = (
         (SIMULATOR,),
     ),
     Mutation(
-        "turn-without-a-second-look",
-        "A turn's marker is written though an emitter of the former turn has announced more meanwhile.",
-        (
-            Edit(
-                "stream/announced.py",
-                "            if await announcer.open() != seen:\n                return False\n",
-                "            await announcer.open()\n",
-            ),
-        ),
-        (SIMULATOR,),
-    ),
-    Mutation(
         "turn-without-a-marker",
         "A promoted generation reconciles at once, without opening its turn.",
         (
@@ -330,8 +318,8 @@ MUTATIONS: Final = (
         (SIMULATOR,),
     ),
     Mutation(
-        "roles-mixed",
-        "An updater works in another role than the one in which its head was read.",
+        "role-forgotten",
+        "A shard that was reading its head while the generation was promoted works on in the former role.",
         (Edit("shard.py", "            if role is not tools.role:\n", "            if False:\n"),),
         (SIMULATOR,),
     ),

@@ -100,6 +100,7 @@ class World:
         await asyncio.sleep(max(0.0, span_s - line.loop.time()) + 0.2)
         await self._become_calm()
         await self._settle()
+        await self._promote_in_calm()
         if self.work.clock == "wall":
             for _ in range(self.random.choice((1, 2))):
                 line.leap_to(line.wall_ms() + self.random.choice((7, 50, 300)) * workload.HOUR_MS)
@@ -123,7 +124,7 @@ class World:
         self.line.later(at_s, self._make_generation)
         for _ in range(random.choice((0, 1, 2, 2, 4))):
             at_s += random.choice((0.05, 0.3, 1.0)) * random.random() * span_s
-            self.line.later(at_s, self._promote)
+            self.line.later(at_s, self._strike_with_promotion)
 
     def _make_generation(self) -> None:
         """By folding the log, or by taking profiles over: then it may begin where the live one stands, if nothing is
@@ -138,9 +139,21 @@ class World:
         self._publish(replace(self.known, by_name={**self.known.by_name, "g2": following}))
         self.rebalance_workers()
 
+    async def _promote_in_calm(self) -> None:
+        """Nothing makes shards begin anew but the promotions, which come one on the heels of the other."""
+        if len(self.known.by_name) > 1:
+            for _ in range(self.random.choice((0, 1, 2, 3))):
+                self._promote()
+                await asyncio.sleep(self.random.uniform(0.0, 0.1))
+            await self._settle()
+
+    def _strike_with_promotion(self) -> None:
+        if not self._over:
+            self._promote()
+
     def _promote(self) -> None:
         """Or roll back: the other one becomes live, in the next turn."""
-        if self._over or not self._is_carried():
+        if not self._is_carried():
             return
         announce: Any = self.random.choice(("net", "net", "none"))
         self.untold = self.untold or announce == "none"

@@ -30,6 +30,7 @@ from profilestream.core.definitions import Definitions
 from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
 from profilestream.core.unchanged import Unchanged
 from profilestream.operations.initialise import server_addresses
+from profilestream.roles import leader_of
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, check_server, connect
 from profilestream.store.metadata import Generation, set_live, write_generation
@@ -186,25 +187,28 @@ def _promotable(known: Generations, name: str) -> Generation:
 
 async def _check_level(settings: Settings, client: AsyncClient, wanted: Generation, live: Generation | None) -> None:
     """Raises ProfilestreamError where readers would go far back in time."""
-    own = await read_positions(client, settings.namespace, wanted)
-    if not any(own.values()):
+    own = await read_heads(client, settings.namespace, wanted)
+    if not any(head.commit for head in own.values()):
         raise ProfilestreamError(
             f"generation {wanted.name} has folded nothing yet; run `profilestream replay {wanted.name}`"
         )
     if live is None:
         return
     if wanted.method == "carry":
-        heads = await read_heads(client, settings.namespace, wanted)
-        if left := [n for n, head in heads.items() if head.carried is None or not head.carried.done]:
+        if left := [n for n, head in own.items() if head.carried is None or not head.carried.done]:
             raise ProfilestreamError(
                 f"generation {wanted.name} has yet to take over profiles of {wanted.base} in "
                 f"{counted(len(left), 'shard')}; let `profilestream replay {wanted.name}` come to its end, then "
                 "promote it"
             )
-    behind = 0
+    asked, read, behind = wanted.start.get("offsets", {}), leader_of(wanted, settings).topics, 0
     for shard, positions in (await read_positions(client, settings.namespace, live)).items():
-        behind += sum(max(0, at - own[shard][topic]) for topic, at in positions.items() if topic in own[shard])
-        behind += sum(at for topic, at in positions.items() if not own[shard])
+        head = own[shard]
+        for topic, at in positions.items():
+            if topic not in read:
+                continue
+            began = max(head.starts.get(topic, 0), asked.get(topic, {}).get(str(shard), 0))
+            behind += max(0, at - head.positions.get(topic, began))
     if behind > settings.promote_lag_records_max:
         raise ProfilestreamError(
             f"generation {wanted.name} is {counted(behind, 'record')} behind {live.name}; let it catch up "
