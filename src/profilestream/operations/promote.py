@@ -194,13 +194,13 @@ async def _check_level(settings: Settings, client: AsyncClient, wanted: Generati
         )
     if live is None:
         return
-    if wanted.method == "carry":
-        if left := [n for n, head in own.items() if head.carried is None or not head.carried.done]:
-            raise ProfilestreamError(
-                f"generation {wanted.name} has yet to take over profiles of {wanted.base} in "
-                f"{counted(len(left), 'shard')}; let `profilestream replay {wanted.name}` come to its end, then "
-                "promote it"
-            )
+    left = [n for n, head in own.items() if head.carried is None or not head.carried.done]
+    if wanted.method == "carry" and left:
+        raise ProfilestreamError(
+            f"generation {wanted.name} has yet to take over profiles of {wanted.base} in "
+            f"{counted(len(left), 'shard')}; let `profilestream replay {wanted.name}` come to its end, then "
+            "promote it"
+        )
     asked, read, behind = wanted.start.get("offsets", {}), leader_of(wanted, settings).topics, 0
     for shard, positions in (await read_positions(client, settings.namespace, live)).items():
         head = own[shard]
