@@ -176,6 +176,26 @@ def test_what_was_carried_over_is_compared_where_the_log_has_just_those_events()
         assert [f.name for f in found.findings] == ["state"]
 
 
+def test_an_aggregate_that_stands_in_no_complete_trait_may_have_begun_with_what_was_carried() -> None:
+    text = (
+        DEFINITIONS
+        + """
+[segments.viewer]
+enter = "count(browsing) >= 1"
+[segments.payer]
+enter = "count(purchase) >= 1"
+"""
+    )
+    own = recompute(Records(Definitions(text)), "c", [arrival(1), arrival(2)], LIMITS, 1 << 50)
+    profile = stored("1970-01-03T00:00:00.000Z", orders=2, recent=0, kinds=0, by_kind="{}")
+    carried = Gaps({"purchase": ANY_TIME, "browsing": ANY_TIME}, more_in_log=True, others_since=5_000)
+    found = check(own, profile, None, carried, 10)
+    assert ("segment", "viewer", "begins_later") in found.unknown
+    assert {f.name for f in found.findings} == {"buyer", "payer", "state"}
+    late = check(own, profile, None, Gaps(carried.types, {"orders": 1_500}, True, 5_000), 10)
+    assert ("segment", "payer", "begins_later") in late.unknown
+
+
 def test_a_profile_of_nobody_is_extra() -> None:
     (finding,) = check(folded(), stored(), None, Gaps(), 10).findings
     assert (finding.about, finding.kind) == ("profile", "extra")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from profilestream.oracle.aggregates import ProfileScope, unmatched_sides, valued_rows
-from profilestream.oracle.definitions import Definitions, is_call, keyword, outside_aggregates, window_of
+from profilestream.oracle.definitions import Definitions, is_aggregate, is_call, keyword, outside_aggregates, window_of
 from profilestream.oracle.expressions import RowScope, evaluate
 from profilestream.oracle.history import ATTRIBUTES, PURCHASE, History
 from profilestream.oracle.values import json_text
@@ -25,12 +25,14 @@ ANY_TIME: Final = 1 << 62
 class Gaps:
     """What may be missing: for each event type the latest time (ms) that an event had which the log no longer has
     (`ANY_TIME`: nobody knows), and for each trait since when (ms) it is complete, where it was not from the beginning.
-    With `more_in_log` the log may have events that the profiles never saw, too.
+    With `more_in_log` the log may have events that the profiles never saw, too. Aggregates that stand in no trait are
+    complete since `others_since` (ms); None: from the beginning.
     """
 
     types: Mapping[str, int] = field(default_factory=dict)
     complete_since: Mapping[str, int] = field(default_factory=dict)
     more_in_log: bool = False
+    others_since: int | None = None
 
 
 class Doubts:
@@ -53,8 +55,21 @@ class Doubts:
                 calls = definitions.aggregates_behind(definitions.traits[name])
                 if any(self._reaches(call, since_ms[name] - 1) for call in calls):
                     return "begins_later"
+        if self._gaps.others_since is not None:
+            begun = f"others {sorted(since_ms)}"
+            others = definitions.once(begun, node, lambda: self._others(node))
+            if any(self._reaches(call, self._gaps.others_since - 1) for call in others):
+                return "begins_later"
         found = (self._of_call(call) for call in definitions.aggregates_behind(node))
         return next((doubt for doubt in found if doubt is not None), None)
+
+    def _others(self, node: ast.expr) -> list[ast.Call]:
+        """The aggregates of an expression that stand in no trait which is complete."""
+        definitions = self._scope.definitions
+        complete = [n for name, n in definitions.traits.items() if name not in self._gaps.complete_since]
+        known = {ast.dump(call) for n in complete for call in definitions.aggregates_behind(n)}
+        own = [n for n in outside_aggregates(node) if isinstance(n, ast.Call) and is_aggregate(n)]
+        return [call for call in own if ast.dump(call) not in known]
 
     def of_trait(self, name: str) -> Doubt | None:
         """The first doubt about a trait."""

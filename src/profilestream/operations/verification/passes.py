@@ -236,7 +236,8 @@ class Passes:
         if not self._is_carried:
             return Gaps(types)
         since = {trait: parse_time(text) for trait, text in self._generation.complete_since.items()}
-        return Gaps(dict.fromkeys(type_of.values(), ANY_TIME), since, more_in_log=True)
+        made = parse_time(self._generation.created_at)
+        return Gaps(dict.fromkeys(type_of.values(), ANY_TIME), since, more_in_log=True, others_since=made)
 
     @property
     def _is_carried(self) -> bool:
