@@ -67,6 +67,7 @@ def test_a_pair_is_of_the_same_events_and_everybody_is_accounted_for(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(levels, "_LOOK_S", 0)
         patch.setattr(levels, "STILL_S_MAX", 0.002)
+        patch.setattr(levels, "ROUNDS_MAX", data.draw(st.sampled_from((1, 2, 5))))
         page = asyncio.run(Simulated(World(logs, data.draw, (live, other))).page(CUSTOMERS))
     for one, two in page.pairs:
         assert (one.customer_id, one.fields) == (two.customer_id, two.fields)
