@@ -26,6 +26,7 @@ _MODULES = (
     "running",
     "replaying",
     "data",
+    "archiving",
     "simulating",
     "reading",
     "history",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from profilestream.core.events import BUILT_IN, COMMAND, EventType
+from profilestream.wire.schemas.archives import EXPORT_LOG
 from profilestream.wire.schemas.descriptions import DESCRIBE, QUANTILES
 from profilestream.wire.schemas.events import command_schema, event_schema
 from profilestream.wire.schemas.explanations import EXPLAIN, EXPLAIN_CUSTOMER
@@ -59,6 +60,7 @@ _OUTPUTS: Final[Mapping[str, Schema]] = {
     "history.json": HISTORY,
     "quantiles.json": QUANTILES,
     "verify.json": VERIFY,
+    "export-log.json": EXPORT_LOG,
     "plan.json": PLAN,
     "generations.json": GENERATIONS,
     "compare.json": COMPARE,
