@@ -17,6 +17,8 @@ from .keys import Keys
 
 KEYS_A_STEP: Final = 1_000
 KEYS_A_PAGE: Final = 200
+KEYS_A_QUIET_STEP: Final = 250
+"""Of a SCAN beside the traffic of others: one over 1,000 keys takes some milliseconds, in which nobody is answered."""
 REST_FACTOR: Final = 4
 REST_S_MAX: Final = 1.0
 
@@ -67,9 +69,9 @@ def _behind(progress: Callable[[int], None], before: int) -> Callable[[int], Non
 async def _remove_once(client: AsyncClient, keys: Keys, rests: bool, progress: Callable[[int], None]) -> int:
     removed = 0
     page: list[Any] = []
-    meta = keys.meta.encode()
+    meta, pattern = keys.meta.encode(), f"{keys.namespace}:{keys.generation}:*"
     with reaching(client):
-        async for key in client.scan_iter(match=f"{keys.namespace}:{keys.generation}:*", count=KEYS_A_STEP):
+        async for key in client.scan_iter(match=pattern, count=KEYS_A_QUIET_STEP if rests else KEYS_A_STEP):
             if (key if isinstance(key, bytes) else key.encode()) == meta:
                 continue
             page.append(key)
