@@ -420,7 +420,7 @@ class Updater:
             return
         if self.inbox and not self._outbox_is_full():
             return
-        if self._repair is None:
+        if self._repair is None and self._carry is None:
             self.idle.set()
         self.wake.clear()
         if self._stopping:
