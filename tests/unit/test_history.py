@@ -15,7 +15,8 @@ import pytest
 from profilestream.core.engine import Engine
 from profilestream.operations import history as module
 from profilestream.operations.histories import entry_object, summary_object
-from profilestream.operations.history import Entry, History
+from profilestream.operations.history import History
+from profilestream.operations.history_entries import Entry
 from profilestream.operations.retention import NEVER_WHOLE, Kept
 from profilestream.operations.told import Known, Told
 from profilestream.settings import Settings
