@@ -2,7 +2,8 @@
 
 Nothing of it is stored. The shard's part of the log is read again, up to where the worker has folded it; only the
 customer's own events are folded, those of others move the shard's clock. What was announced is the truth for
-crossings (`told.py`), the fold for traits. `history_opening.py` makes a history, `history_entries.py` has what it tells.
+crossings (`told.py`), the fold for traits. `history_opening.py` makes a history, `history_entries.py` is what
+it tells.
 
 While an entry is in hand, `history.profile`, `values` and `members` are as it left them.
 """
