@@ -170,9 +170,15 @@ class Memberships:
             crossings.append(Crossing(name, told + 1, clock, self._values(judge, profile, clock), None))
         if not crossings and not renumbered:
             return None
-        profile.members = {name: members[name] for name in sorted(members) if members[name][0]}
+        profile.members = {name: members[name] for name in sorted(members) if members[name][0] or self._cools(name)}
         profile.held_due = self.first_held(profile)  # a cooldown counts from the leaving that subscribers know
         return crossings
+
+    def _cools(self, name: str) -> bool:
+        """Whether a leaving is kept of which no number is left: its own time still keeps the customer out."""
+        number = self._numbers.get(name)
+        pacing = None if number is None else self._judges[number].pacing
+        return pacing is not None and pacing.cooldown_ms > 0
 
     def of_nobody(self, places: list[Any]) -> set[int]:
         """The numbers of the segments whose conditions for entering hold at the places of a profile with no event."""

@@ -7,7 +7,8 @@ from typing import Any
 from profilestream.core.words import NEVER
 
 Membership = list[int]
-"""[crossing, since]: the number of the last crossing (odd: a member) and its time in ms."""
+"""[crossing, since]: the number of the last crossing (odd: a member) and its time in ms. 0 is a leaving that a repair
+found never to have been announced, kept for the cooldown."""
 
 
 class Profile:
