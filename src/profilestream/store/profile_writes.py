@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -13,6 +13,9 @@ from ..core.times import TIME_MS_MAX, time_text
 from ..wire.states import encode_state
 from ..wire.values import encode_value
 from .commits import ProfileWrite
+
+DIFFERENCES_MAX: Final = 256
+"""So many mixtures of event types have a function of their own, which compares only the traits that they feed."""
 
 
 class ProfileWriter:
@@ -36,9 +39,7 @@ class ProfileWriter:
             profile.changed = -1
             profile.written_due, profile.written_urgent, profile.written_missed = None, None, False
             members_changed = True
-        difference = self._differences.get(profile.changed)
-        if difference is None:
-            difference = self._differences[profile.changed] = self._engine.difference(profile.changed, _json)
+        difference = self._difference(profile.changed)
         fields: list[Any] = [
             "_revision", profile.revision,
             "_as_of", time_text(profile.as_of),
@@ -71,6 +72,15 @@ class ProfileWriter:
         return ProfileWrite(
             profile.customer_id, state, fields, removed, rewrite, due, due_changed, urgent, urgent_changed
         )
+
+    def _difference(self, changed: int) -> Difference:
+        """What compares the traits that such changes may have moved; of very many mixtures the last compare all."""
+        found = self._differences.get(changed)
+        if found is None:
+            if len(self._differences) >= DIFFERENCES_MAX and changed != -1:
+                return self._difference(-1)
+            found = self._differences[changed] = self._engine.difference(changed, _json)
+        return found
 
 
 def segments_text(profile: Profile) -> bytes:
