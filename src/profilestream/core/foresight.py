@@ -24,6 +24,10 @@ from profilestream.core.words import NEVER
 INSTANTS_MAX: Final = 8
 """So many of a profile's instants are looked at; where none of them shows, it wakes at the last one all the same."""
 
+MERGED_MAX: Final = 4_000
+"""So many parts of states are merged for one look, about: half a millisecond. A profile of which an instant would take
+more, with the different values of a month of busy days, wakes at that instant without a look."""
+
 DRAIN_MS_MAX: Final = 3_600_000
 """How long many profiles that are due at one instant are taken to keep a shard busy, at most."""
 
@@ -86,9 +90,13 @@ class Foresight:
             return NOTHING
         windows_at, held_at = profile.window_due, profile.held_due
         slots, positions, flips = profile.slots, profile.positions, profile.flips
+        merged = 0
         for _ in range(INSTANTS_MAX):
             shows, concerns = False, True
             if windows_at <= at:
+                merged += self._slots.preview_cost(profile, at)
+                if merged > MERGED_MAX:
+                    return Due(at, at)
                 moved = self._slots.preview(profile, at)
                 concerns = not self._fed.isdisjoint(moved)
                 shows = self._shows(profile.slots, moved)

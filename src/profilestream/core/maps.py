@@ -55,6 +55,9 @@ class Top(Aggregate):
     def canonical(self, state: list[Any]) -> list[Any]:
         return [dict(sorted(state[0].items())), state[1]]
 
+    def parts(self, state: list[Any]) -> int:
+        return len(state[0])
+
     def missed(self, state: list[Any]) -> int:
         missed: int = state[1]
         return missed
@@ -117,6 +120,9 @@ class ByKey(Aggregate):
 
     def canonical(self, state: list[Any]) -> list[Any]:
         return [{key: self.inner.canonical(state[0][key]) for key in sorted(state[0])}, state[1]]
+
+    def parts(self, state: list[Any]) -> int:
+        return len(state[0])
 
     def missed(self, state: list[Any]) -> int:
         missed: int = state[1]

@@ -150,6 +150,16 @@ class Slots:
                 moved[place] = profile.slots[place]
         return moved
 
+    def preview_cost(self, profile: Profile, now: int) -> int:
+        """How many parts of states `preview` merges at `now`, about."""
+        cost = 0
+        for w, slot, place, length, lasts, _, _ in self._plans:
+            if w.aggregate.unmerge is None:
+                tiles = profile.tiles[place]
+                if tiles and next(iter(tiles)) * length + lasts <= now:
+                    cost += len(tiles) * w.aggregate.parts(profile.slots[slot])
+        return cost
+
     def due_after(self, profile: Profile, now: int) -> int:
         """The next instant after `now` at which a window or a clocked value of the profile changes with no event."""
         due = NEVER
