@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -134,8 +134,22 @@ class Slots:
             profile.slots[place] = clocked.expire(profile.slots[place], now)
         profile.window_due = self.next_due(profile, now)
 
-    def preview(self, profile: Profile, now: int) -> dict[int, Any]:
-        """The states of the slots that will have changed by `now` with no event: what `advance` would make of them."""
+    def clocked_dues(self, profile: Profile, now: int, known: Mapping[int, int] | None = None) -> dict[int, int]:
+        """By slot, the next instant after `now` at which a clocked value changes with no event.
+
+        What is `known` from earlier and still lies ahead is taken as it is: to find it may cost.
+        """
+        known = known or {}
+        return {
+            place: due if (due := known.get(place, now)) > now else clocked.due(profile.slots[place], now)
+            for place, clocked in self.clocked
+        }
+
+    def preview(self, profile: Profile, now: int, clocked_dues: Mapping[int, int]) -> dict[int, Any]:
+        """The states of the slots that will have changed by `now` with no event: what `advance` would make of them.
+
+        Of clocked ones those whose value changes by then, as `clocked_dues` says.
+        """
         moved: dict[int, Any] = {}
         for w, slot, place, length, lasts, ago, waiting in self._plans:
             tiles = profile.tiles[place]
@@ -144,9 +158,9 @@ class Slots:
                 moved[slot] = _admit(w, pending, tiles, profile.slots[slot], now - ago)
             if tiles and next(iter(tiles)) * length + lasts <= now:
                 moved[slot] = _living(w, tiles, moved.get(slot, profile.slots[slot]), (now - lasts) // length)
-        for place, clocked in self.clocked:
+        for place, due in clocked_dues.items():
             # The state is what it was; its value at another clock may be another.
-            if clocked.due(profile.slots[place], profile.as_of) <= now:
+            if due <= now:
                 moved[place] = profile.slots[place]
         return moved
 
@@ -160,8 +174,8 @@ class Slots:
                     cost += len(tiles) * w.aggregate.parts(profile.slots[slot])
         return cost
 
-    def due_after(self, profile: Profile, now: int) -> int:
-        """The next instant after `now` at which a window or a clocked value of the profile changes with no event."""
+    def window_due_after(self, profile: Profile, now: int) -> int:
+        """The next instant after `now` at which a window of the profile changes with no event."""
         due = NEVER
         for _, _, place, length, lasts, ago, waiting in self._plans:
             for tile in profile.tiles[place]:
@@ -175,8 +189,6 @@ class Slots:
                         break
                     if (at := came // length * length + lasts) > now:
                         due = min(due, at)  # it will have come by now, and leaves with its tile
-        for place, clocked in self.clocked:
-            due = min(due, clocked.due(profile.slots[place], now))
         return due
 
     def next_due(self, profile: Profile, now: int) -> int:
