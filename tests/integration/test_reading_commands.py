@@ -14,6 +14,7 @@ import pytest
 from tests import cdnow
 from tests.conftest import Cli
 
+from profilestream.core.aggregates import KEYS_MAX
 from profilestream.core.engine import Crossing, Engine
 from profilestream.core.events import BUILT_IN
 from profilestream.core.profile import Profile
@@ -95,11 +96,13 @@ class Shard:
         )
 
 
-async def store(settings: Settings, text: str, events: Iterable[Mapping[str, Any]], shards: int = SHARDS) -> None:
+async def store(
+    settings: Settings, text: str, events: Iterable[Mapping[str, Any]], shards: int = SHARDS, keys_max: int = KEYS_MAX
+) -> None:
     """Makes a live generation that holds what these events come to; nobody's timer has fired since."""
     assert settings.redis is not None
     definitions = parse_definitions(text)
-    engine = Engine(definitions)
+    engine = Engine(definitions, keys_max=keys_max)
     decoder = EventDecoder(definitions.types)
     decode = decoder.decoder_for("purchase")
     found: dict[int, Shard] = defaultdict(lambda: Shard(engine))
@@ -238,6 +241,28 @@ def test_all_of_a_customer_is_every_segment_and_every_trait(cli: Cli, berlin: Se
         "lacks": [],
         "changes_at": "2026-01-21T06:00:00.000Z",
     }
+
+
+def test_an_explanation_keeps_as_many_keys_of_a_map_as_the_worker(
+    cli: Cli, cli_environment: dict[str, str], own_settings: Settings
+) -> None:
+    text = """
+    [traits]
+    channels = "count(purchase, by=channel, over='7d')"
+    [segments.everywhere]
+    enter = "len(channels) > 1_100"
+    """
+    first = [order("c", 0, "2026-01-01T00:00:00Z", channel="gone soon")]
+    rest = [order("c", n, "2026-01-02T00:00:00Z", channel=f"w{n}") for n in range(1, 1_201)]
+    last = [order("other", 1, "2026-01-08T12:00:00Z")]
+    asyncio.run(store(own_settings, text, [*first, *rest, *last], shards=1, keys_max=1_500))
+    cli_environment["PROFILESTREAM_MAP_KEYS_MAX"] = "1500"
+    found = read(cli, "explain", "c", "everywhere")
+    assert (found["member"], found["conditions"][0]["value"], found["changes_at"]) == (
+        True, 1_200, "2026-01-09T00:00:00.000Z"
+    )  # fmt: skip
+    (trait,) = read(cli, "explain", "c")["traits"]
+    assert len(trait["value"]) == 1_200
 
 
 def test_an_explanation_is_for_the_shards_clock_though_no_timer_has_fired_yet(cli: Cli, own_settings: Settings) -> None:
