@@ -14,6 +14,10 @@ from profilestream.core.profile import Profile
 from profilestream.core.vocabulary import tile_ms
 from profilestream.core.words import NEVER
 
+PENDING_MAX: Final = 5_000
+"""So many instants of events that an `ago` window does not see yet are kept exactly; what comes beyond them waits for
+the end of its tile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -274,6 +278,10 @@ def window_adder(w: Window) -> Callable[[Profile, int, int, Any], None]:
             return
         if ago and at > clock - ago:
             pending = profile.pending[waiting]
+            if len(pending) * 2 >= PENDING_MAX and at not in pending:
+                end = start + tile_length - 1
+                if len(pending) >= PENDING_MAX or end in pending:
+                    at = end
             _put(pending, at, add(pending[at] if at in pending else zero(), item))
             profile.window_due = min(profile.window_due, at + ago)
             return
