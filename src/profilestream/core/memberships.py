@@ -71,6 +71,8 @@ class Memberships:
             profile.members = {name: profile.members[name] for name in sorted(profile.members)}
         if profile.held_due <= now:
             profile.held_due = self.first_held(profile)
+        if crossed:
+            profile.packed_members = None
         values: dict[tuple[str, ...], dict[str, Any]] = {}
         for number in sorted(crossed):
             judge = self._judges[number]
@@ -171,6 +173,7 @@ class Memberships:
         if not crossings and not renumbered:
             return None
         profile.members = {name: members[name] for name in sorted(members) if members[name][0] or self._cools(name)}
+        profile.packed_members = None
         profile.held_due = self.first_held(profile)  # a cooldown counts from the leaving that subscribers know
         return crossings
 
