@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from ..core.engine import Engine
+from ..core.ordered import in_order
 from ..core.profile import Profile
 from ..core.readout import Difference
 from ..core.times import TIME_MS_MAX, time_text
@@ -88,7 +89,7 @@ def segments_text(profile: Profile) -> bytes:
     return orjson.dumps(
         {
             name: {"since": time_text(since), "crossing": crossing}
-            for name, (crossing, since) in profile.members.items()
+            for name, (crossing, since) in in_order(profile.members).items()
             if crossing % 2
         }
     )

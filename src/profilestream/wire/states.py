@@ -12,6 +12,7 @@ import msgspec
 
 from profilestream.core.engine import Engine
 from profilestream.core.errors import StateMismatch
+from profilestream.core.ordered import in_order
 from profilestream.core.profile import Profile
 
 VERSION = 2
@@ -35,15 +36,16 @@ _decode = msgspec.msgpack.Decoder(ext_hook=_extension).decode
 def encode_state(profile: Profile, engine: Engine) -> bytes:
     """The stored part of a profile."""
     slots, tiles, pending = engine.slots.canonical(profile)
-    held = profile.held if len(profile.held) < 2 else dict(sorted(profile.held.items()))
     members: Any = profile.members
-    if len(members) >= PACKED_MEMBERS_MIN:
+    if len(members) < PACKED_MEMBERS_MIN:
+        in_order(members)
+    else:
         if profile.packed_members is None:
-            profile.packed_members = _encode(members)
+            profile.packed_members = _encode(in_order(members))
         members = msgspec.Raw(profile.packed_members)
     state = (
         VERSION, engine.slots.layout, profile.revision, profile.event_time, profile.as_of,
-        slots, tiles, pending, members, held, profile.ids,
+        slots, tiles, pending, members, in_order(profile.held), profile.ids,
     )  # fmt: skip
     try:
         return _encode(state)
