@@ -342,6 +342,8 @@ class Updater:
         while due := await self._store.due(self.clock, self._settings.timers_page_max):
             self._due.name(customer_id for customer_id, _ in due)
             await self._pass_time()
+            if not self._in_flight:
+                break  # Redis names timers of which no profile knows
             await self._settle(0)
         numbers, mark = await repair.numbers()
         differences = 0
