@@ -92,10 +92,9 @@ async def store(
     definitions = parse_definitions(text)
     engine = Engine(definitions, keys_max=keys_max)
     decoder = EventDecoder(definitions.types)
-    decode = decoder.decoder_for("purchase")
     found: dict[int, Shard] = defaultdict(lambda: Shard(engine))
     for raw in events:
-        event: Any = decode(json.dumps(raw).encode())
+        event: Any = decoder.decode("purchase", json.dumps(raw).encode())
         found[shard_of(event.customer_id, shards)].fold(event, engine.handlers["purchase"])
     client = connect(settings.redis)
     generation = Generation("g1", shards, text, definitions.fingerprint, "2026-01-31T09:30:00.000Z", "live")
