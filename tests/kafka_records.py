@@ -22,6 +22,7 @@ TYPE_OF_TOPIC = {
 }
 EVENT_TOPICS = (*TYPE_OF_TOPIC, "commands")
 _WAIT_S = 60
+_SETTLING_S = 3
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ async def read_topic(kafka: str, topic: str) -> list[Any]:
     try:
         assigned = await _partitions(kafka, topic)
         consumer.assign(assigned)
-        ends = await consumer.end_offsets(assigned)
+        ends = await _settled_ends(kafka, consumer, assigned)
         records: list[Any] = []
         # The position passes markers of transactions too, which are no records.
         while any([await consumer.position(tp) < ends[tp] for tp in assigned]):
@@ -65,6 +66,25 @@ async def read_topic(kafka: str, topic: str) -> list[Any]:
         return sorted(records, key=lambda r: (r.partition, r.offset))
     finally:
         await consumer.stop()
+
+
+async def _settled_ends(kafka: str, consumer: Any, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """Where committed records end, once no transaction that was answered is on its way into the partitions.
+
+    Kafka answers the end of a transaction before its partitions know of it. One that somebody left open stays open.
+    """
+    unsettled = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_uncommitted")
+    await unsettled.start()
+    try:
+        written = await unsettled.end_offsets(partitions)
+    finally:
+        await unsettled.stop()
+    for _ in range(_SETTLING_S * 20):
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        if all(ends[tp] >= written[tp] for tp in partitions):
+            break
+        await asyncio.sleep(0.05)
+    return ends
 
 
 async def _partitions(kafka: str, topic: str) -> list[TopicPartition]:

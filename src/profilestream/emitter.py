@@ -80,9 +80,9 @@ class Emitter:
     async def run(self, until_caught_up: bool = False) -> None:
         """Announce. Lost servers are waited for, with one line each.
 
-        With `until_caught_up` returns when all outboxes of the live generation are empty, whichever emitter
-        empties them; raises `NotFound` when there is no live generation, `LogMismatch` when a shard
-        of this emitter stands still.
+        With `until_caught_up` returns when all outboxes of the live generation are empty, whichever emitter empties
+        them, and subscribers can read what was announced; raises `NotFound` when there is no live generation,
+        `LogMismatch` when a shard of this emitter stands still.
         """
         self._redis = connect(self._redis_url)
         backoff_s = _BACKOFF_S[0]
@@ -90,6 +90,9 @@ class Emitter:
             while not self._stopping.is_set():
                 try:
                     if await self._session(until_caught_up):
+                        if until_caught_up and not self._stopping.is_set():
+                            async with Admin(self._kafka) as admin:
+                                await admin.wait_until_readable([self._settings.changes_topic])
                         return
                     backoff_s = _BACKOFF_S[0]
                 except _LOST as error:

@@ -145,6 +145,8 @@ class Updater:
                 await self._settle(self._settings.commits_in_flight_max - 1)
                 self._follow_wall_clock()
                 full = self._outbox_is_full()
+                if full:
+                    self._due.end_turn()  # other shards may let time pass meanwhile
                 if not full and self._due.is_our_turn() and not (self.inbox and self._time_had_its_turn):
                     self._time_had_its_turn = True
                     await self._pass_time()
@@ -280,8 +282,10 @@ class Updater:
         to stop, and what was not folded is then read again by whoever is next."""
         await self._settle(self._settings.commits_in_flight_max - 1)
         while self._outbox_is_full() and not self._stopping:
+            self._due.end_turn()
             await self._settle(0)
-            await self._rest()
+            if self._outbox_is_full():
+                await self._rest(at_hand=True)
         return not self._stopping
 
     async def _pass_time(self) -> None:
@@ -379,6 +383,8 @@ class Updater:
         while due := await self._store.due(self.clock, self._settings.timers_page_max):
             self._due.name(customer_id for customer_id, _ in due)
             await self._pass_time()
+            if not self._in_flight:
+                break  # Redis names timers of which no profile knows
             await self._settle(0)
         numbers, mark = await repair.numbers()
         differences = 0
@@ -410,8 +416,11 @@ class Updater:
 
     # Between batches
 
-    async def _rest(self) -> None:
-        """Nothing can be done now: look whether time has passed, then sleep until something comes."""
+    async def _rest(self, at_hand: bool = False) -> None:
+        """Nothing can be done now: look whether time has passed, then sleep until something comes.
+
+        With records `at_hand`, which wait for room in the outbox, the shard is not idle.
+        """
         now_s = time.monotonic()
         if now_s - self._ticked_s >= self._settings.tick_interval_ms / 1000:
             self._ticked_s = now_s
@@ -420,7 +429,7 @@ class Updater:
             return
         if self.inbox and not self._outbox_is_full():
             return
-        if self._repair is None and self._carry is None:
+        if self._repair is None and self._carry is None and not at_hand:
             self.idle.set()
         self.wake.clear()
         if self._stopping:

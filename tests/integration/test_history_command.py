@@ -15,7 +15,9 @@ from tests.integration.test_worker import make_topics
 from tests.kafka_records import Sending, cut_log, event_bytes, properly, remove_topics, send
 from tests.oracle import Oracle, format_time, shard_of
 
-from profilestream.operations.history import Entry, History, open_history
+from profilestream.operations.history import History
+from profilestream.operations.history_entries import Entry
+from profilestream.operations.history_opening import open_history
 from profilestream.settings import Settings
 from profilestream.store.reader import ProfileReader
 

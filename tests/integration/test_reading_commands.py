@@ -1,133 +1,26 @@
-"""The reading commands on a real Redis: real orders folded by the engine, read as a program and as a person."""
+"""The reading commands on a real Redis, read as a program: the contract's keys, and what is not there."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from secrets import token_hex
 from typing import Any
 
 import jsonschema
 import pytest
 from tests import cdnow
 from tests.conftest import Cli
+from tests.integration.stored import BERLIN, BERLIN_ORDERS, order, store
 
-from profilestream.core.engine import Crossing, Engine
 from profilestream.core.events import BUILT_IN
-from profilestream.core.profile import Profile
 from profilestream.settings import Settings
-from profilestream.store.commits import Change, Commit, Membership
 from profilestream.store.connection import connect
-from profilestream.store.keys import Keys, shard_of
-from profilestream.store.metadata import Generation, set_live, write_generation
-from profilestream.store.pipeline import open_pipeline
-from profilestream.store.profile_writes import ProfileWriter
-from profilestream.store.shard_store import ShardStore
-from profilestream.wire.definitions import parse_definitions
-from profilestream.wire.events import EventDecoder
+from profilestream.store.metadata import Generation, write_generation
 from profilestream.wire.schemas import schemas
 
-SHARDS = 4
 SCHEMAS = schemas(BUILT_IN)
 DAY_MS = 86_400_000
 EMPTY = "[traits]\norders = 'count(purchase)'\n"
-
-BERLIN = """
-[settings]
-timezone = "Europe/Berlin"
-
-[traits]
-orders     = "count(purchase)"
-spend      = "sum(purchase.amount_minor)"
-last_at    = "last(purchase.occurred_at)"
-gap        = "mean_gap(purchase)"
-channels   = "top(purchase.channel, 3)"
-by_channel = "sum(purchase.amount_minor, by=channel)"
-refund_at  = "last(purchase[kind == 'refund'].occurred_at)"
-vip        = "orders >= 2"
-week       = "count(purchase[channel == 'web'], over='20d')"   # of orders from the web
-
-[segments.regular]
-description = "Came back"
-enter = "vip and not has(refund_at) and 1 < orders <= 10"
-exit  = "since(last_at) > days(30)"
-
-[segments.big]
-enter = "spend >= 1_000_000"
-"""
-
-
-class Shard:
-    """Folds events as a worker does and commits them."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.clock = 0
-        self.profiles: dict[str, Profile] = {}
-        self.crossings: list[tuple[str, Crossing]] = []
-
-    def fold(self, event: Any, handler: Any) -> None:
-        customer_id = event.customer_id
-        profile = self.profiles.setdefault(customer_id, self.engine.new_profile(customer_id))
-        self.clock = max(self.clock, event.occurred_at)
-        mine: list[Crossing] = []
-        self.engine.fold(profile, event, handler, self.clock, self.clock, mine, None)
-        self.crossings += [(customer_id, crossing) for crossing in mine]
-
-    def commit(self) -> Commit:
-        writer = ProfileWriter(self.engine)
-        memberships = [Membership(x.segment, c, x.at, x.crossing % 2 == 1) for c, x in self.crossings]
-        changes = [
-            Change(c, x.segment, x.crossing, "entered" if x.crossing % 2 else "exited", b"{}")
-            for c, x in self.crossings
-        ]
-        return Commit(
-            expected="",
-            commit=token_hex(8),
-            sequence=1,
-            clock=self.clock,
-            positions={"purchases": 0},
-            profiles=[writer.write(p, bool(p.members)) for p in self.profiles.values()],
-            memberships=memberships,
-            changes=changes,
-        )
-
-
-async def store(settings: Settings, text: str, events: Iterable[Mapping[str, Any]], shards: int = SHARDS) -> None:
-    """Makes a live generation that holds what these events come to; nobody's timer has fired since."""
-    assert settings.redis is not None
-    definitions = parse_definitions(text)
-    engine = Engine(definitions)
-    decoder = EventDecoder(definitions.types)
-    decode = decoder.decoder_for("purchase")
-    found: dict[int, Shard] = defaultdict(lambda: Shard(engine))
-    for raw in events:
-        event: Any = decode(json.dumps(raw).encode())
-        found[shard_of(event.customer_id, shards)].fold(event, engine.handlers["purchase"])
-    client = connect(settings.redis)
-    generation = Generation("g1", shards, text, definitions.fingerprint, "2026-01-31T09:30:00.000Z", "live")
-    await write_generation(client, settings.namespace, generation)
-    await set_live(client, settings.namespace, "g1")
-    await client.aclose()
-    for number, shard in found.items():
-        keys = Keys(settings.namespace, "g1").shard(number)
-        pipeline = await open_pipeline(settings.redis, keys.head)
-        commits = ShardStore(pipeline, keys)
-        await commits.load_script()
-        assert (await commits.send_commit(shard.commit())).status == "done"
-        await pipeline.close()
-
-
-def order(customer_id: str, n: int, occurred_at: str, amount: int = 1_000, **fields: Any) -> dict[str, Any]:
-    return {
-        "event_id": f"{customer_id}-{n}",
-        "customer_id": customer_id,
-        "occurred_at": occurred_at,
-        "amount_minor": amount,
-        **fields,
-    }
 
 
 @pytest.fixture
@@ -140,12 +33,7 @@ def shop(own_settings: Settings) -> Settings:
 @pytest.fixture
 def berlin(own_settings: Settings) -> Settings:
     """Two customers in one shard; the second one's order has moved the clock on, and the first one waits."""
-    events = [
-        order("zoë 1", 1, "2026-01-01T10:00:00Z", 12_345, channel="web"),
-        order("zoë 1", 2, "2026-01-02T12:00:00Z", 2_000, channel="store\x1b[31m"),
-        order("other", 1, "2026-01-20T00:00:00Z"),
-    ]
-    asyncio.run(store(own_settings, BERLIN, events, shards=1))
+    asyncio.run(store(own_settings, BERLIN, BERLIN_ORDERS, shards=1))
     return own_settings
 
 
@@ -159,9 +47,6 @@ def of_contract(explanation: dict[str, Any]) -> dict[str, Any]:
 
 def read(cli: Cli, *words: str) -> Any:
     return json.loads(cli(*words, "--json").stdout)
-
-
-# Programs
 
 
 def test_a_profile_has_exactly_the_fields_of_the_contract(cli: Cli, berlin: Settings) -> None:
@@ -240,6 +125,28 @@ def test_all_of_a_customer_is_every_segment_and_every_trait(cli: Cli, berlin: Se
     }
 
 
+def test_an_explanation_keeps_as_many_keys_of_a_map_as_the_worker(
+    cli: Cli, cli_environment: dict[str, str], own_settings: Settings
+) -> None:
+    text = """
+    [traits]
+    channels = "count(purchase, by=channel, over='7d')"
+    [segments.everywhere]
+    enter = "len(channels) > 1_100"
+    """
+    first = [order("c", 0, "2026-01-01T00:00:00Z", channel="gone soon")]
+    rest = [order("c", n, "2026-01-02T00:00:00Z", channel=f"w{n}") for n in range(1, 1_201)]
+    last = [order("other", 1, "2026-01-08T12:00:00Z")]
+    asyncio.run(store(own_settings, text, [*first, *rest, *last], shards=1, keys_max=1_500))
+    cli_environment["PROFILESTREAM_MAP_KEYS_MAX"] = "1500"
+    found = read(cli, "explain", "c", "everywhere")
+    assert (found["member"], found["conditions"][0]["value"], found["changes_at"]) == (
+        True, 1_200, "2026-01-09T00:00:00.000Z"
+    )  # fmt: skip
+    (trait,) = read(cli, "explain", "c")["traits"]
+    assert len(trait["value"]) == 1_200
+
+
 def test_an_explanation_is_for_the_shards_clock_though_no_timer_has_fired_yet(cli: Cli, own_settings: Settings) -> None:
     events = [
         order("c", 1, "2026-01-01T00:00:00Z"),
@@ -314,8 +221,9 @@ def test_a_key_is_all_that_redis_cli_needs(cli: Cli, berlin: Settings) -> None:
 
 
 def test_status_tells_what_waits_though_kafka_is_away(cli: Cli, berlin: Settings) -> None:
+    """One timer: of the second customer, who has one order, time alone changes nothing that shows."""
     found = read(cli, "status", "--kafka", "127.0.0.1:1")
-    assert (found["generation"], found["shards"], found["outbox"], found["timers"]) == ("g1", 1, 1, 2)
+    assert (found["generation"], found["shards"], found["outbox"], found["timers"]) == ("g1", 1, 1, 1)
     assert found["clock"] == "2026-01-20T00:00:00.000Z"
     assert found["lag"] is None and "does not answer" in found["kafka"]["problem"]
     shown = cli("status", "--kafka", "127.0.0.1:1")
@@ -336,110 +244,6 @@ def test_status_counts_the_records_that_no_shard_has_folded_yet(cli: Cli, workdi
     assert after["lag_by_topic"]["purchases"] - before["lag_by_topic"]["purchases"] == 7
     if all(info == 0 for info in before["lag_by_topic"].values()):
         assert sum(shard["lag"] for shard in after["by_shard"]) == 7
-
-
-# People
-
-
-def test_a_person_sees_a_card_in_the_shops_own_time(cli: Cli, berlin: Settings) -> None:
-    lines = [" ".join(line.split()) for line in cli("profile", "zoë 1").stdout.splitlines()]
-    assert lines[0] == "customer zoë 1"
-    assert "valid until 2026-01-21 07:00:00 CET (in 18 d 18 h), or the next event" in lines
-    assert "spend 14,345" in lines
-    assert "gap 1 d 2 h" in lines
-    assert r'channels "store\u001b[31m", web' in lines
-    assert "regular since 2026-01-02 13:00:00 CET (now), crossing 1" in lines
-
-
-def test_a_person_sees_what_did_not_fit_and_a_program_the_contracts_keys(cli: Cli, own_settings: Settings) -> None:
-    text = '[traits]\norders = "count(purchase)"\nby_order = "count(purchase, by=order_id)"\n'
-    events = [order("c", n, "2026-01-01T10:00:00Z", order_id=f"o{n}") for n in range(1_002)]
-    asyncio.run(store(own_settings, text, events))
-    lines = [" ".join(line.split()) for line in cli("profile", "c").stdout.splitlines()]
-    (place,) = [n for n, line in enumerate(lines) if line.startswith("by_order ")]
-    assert lines[place + 1] == "full; 2 values did not fit"
-    assert sum("did not fit" in line for line in lines) == 1
-    assert set(read(cli, "profile", "c")["traits"]) == {"orders", "by_order"}
-    assert read(cli, "profile", "c").keys() == {
-        "customer_id", "generation", "shard", "revision", "as_of", "traits", "segments",
-    }  # fmt: skip
-
-
-def test_a_person_sees_why(cli: Cli, berlin: Settings) -> None:
-    one = cli("explain", "zoë 1", "regular").stdout
-    assert one.startswith("customer zoë 1 is in regular since 2026-01-02 13:00:00 CET (17 d 12 h ago), crossing 1\n")
-    assert "\nCame back\n" in one
-    assert "will leave at 2026-02-01 13:00:00.001 CET (in 12 d 12 h)" in one
-    both = [" ".join(line.split()) for line in cli("explain", "zoë 1").stdout.splitlines()]
-    assert "spend 14,345 always sum of amount_minor of purchase events" in both
-    assert "big no enter does not hold: spend >= 1_000_000 (is 14,345, needs 985,655 more)" in both
-    (week,) = [line for line in both if line.startswith("week ")]
-    said = "number of purchase events where channel is web, in the last 20 days; of orders from the web"
-    assert week == f"week 1 in 1 d 6 h always {said}"
-
-
-def test_a_person_sees_fifty_members_and_how_many_more(cli: Cli, shop: Settings) -> None:
-    total = next(s["members"] for s in read(cli, "segments") if s["name"] == "growing")
-    some = cli("members", "growing")
-    assert len(some.stdout.splitlines()) == 50
-    assert some.stderr.startswith(f"50 of {total:,} members; --after ")
-    assert len(cli("members", "growing", "--count", "7").stdout.splitlines()) == 7
-    rows = [line.split() for line in cli("segments").stdout.splitlines()]
-    assert " ".join(rows[0]) == "segment members entered 1h left 1h entered 1d left 1d description"
-    assert ["growing", f"{total:,}"] in [row[:2] for row in rows]
-    assert cli("members", "lapsing").stderr == "lapsing has no members\n"
-
-
-@pytest.mark.parametrize("order", [(), ("--newest",)])
-def test_pages_go_on_where_the_last_one_said_and_come_to_all_members(
-    cli: Cli, shop: Settings, order: tuple[str, ...]
-) -> None:
-    everyone = cli("members", "growing", "--all", *order).stdout.splitlines()
-    seen: list[str] = []
-    more: tuple[str, ...] = ()
-    while True:
-        some = cli("members", "growing", "--count", "150", *order, *more)
-        seen += some.stdout.splitlines()
-        if not some.stderr:
-            break
-        more = ("--after", some.stderr.split("--after ")[1].split()[0])
-    assert seen == everyone and len(set(seen)) == len(seen) > 450
-    page = read(cli, "members", "growing", "--count", "150", *order, *more)
-    assert [f"{m['since']}  {m['customer_id']}" for m in page] == everyone[-len(page) :]
-
-
-def test_members_are_chosen_by_when_they_entered(cli: Cli, shop: Settings) -> None:
-    everyone = read(cli, "members", "growing")
-    newest = max(m["since"] for m in everyone)
-    chosen = [m for m in everyone if "1997-05-01T00:00:00.000Z" <= m["since"] < "1998-01-01T00:00:00.000Z"]
-    bounds = ("--since", "1997-05-01T00:00:00Z", "--until", "1998-01-01T00:00:00Z")
-    assert 0 < len(chosen) < len(everyone)
-    assert read(cli, "members", "growing", *bounds) == chosen
-    assert read(cli, "members", "growing", *bounds, "--newest", "--count", "5") == chosen[:-6:-1]
-    assert cli("members", "growing", *bounds, "--total").stdout == f"{len(chosen)}\n"
-    assert cli("members", "growing", "--total").stdout == f"{len(everyone)}\n"
-    # How long ago is meant by the shards' clocks, as the last hour of `segments` is.
-    assert newest in [m["since"] for m in read(cli, "members", "growing", "--since", "30d")]
-    assert cli("members", "growing", "--until", "1990-01-01T00:00:00Z").stderr.endswith(
-        "has no members who entered then\n"
-    )
-
-
-def test_what_cannot_be_meant_of_members_is_wrong_use(cli: Cli, berlin: Settings) -> None:
-    for words in (("--after", "nonsense"), ("--all", "--count", "3"), ("--since", "yesterday")):
-        done = cli("members", "regular", *words, expect=2)
-        assert done.stdout == "" and done.stderr.count("\n") == 1
-
-
-def test_definitions_without_segments_are_said_to_have_none(cli: Cli, own_settings: Settings) -> None:
-    asyncio.run(store(own_settings, EMPTY, [order("c", 1, "2026-01-01T00:00:00Z")]))
-    assert cli("segments").stdout == "generation g1 has no segments\n"
-    assert read(cli, "segments") == [] == read(cli, "explain", "c")["segments"]
-    assert "the definitions have no segments" in cli("explain", "c").stdout
-    assert "in none" in cli("profile", "c").stdout
-
-
-# What is not there
 
 
 @pytest.mark.parametrize("command", ["profile", "explain", "key"])

@@ -109,7 +109,7 @@ def test_a_second_signal_ends_it_at_once(
         status = process.wait(30)
         took = time.monotonic() - began
     assert status in (0, -second), "it may have ended by itself just before"
-    assert took < 1.5, took
+    assert took < 5, took
 
 
 def test_while_servers_are_awaited_it_ends_at_once(

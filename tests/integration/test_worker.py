@@ -284,7 +284,10 @@ def test_a_worker_whose_head_is_another_ones_begins_anew_from_it(
         asyncio.run(send(servers.kafka, [properly("purchases", event(i, "a", amount_minor=1), 1) for i in range(50)]))
         wait_until(lambda: total(profiles(servers.redis, namespace), "orders") == 50, "50 orders")
         keys = [k for k in client.scan_iter(match=f"{namespace}:g1:*", count=1_000) if not k.endswith(b":meta")]
-        dumped = {key: client.dump(key) for key in keys}
+        with client.pipeline(transaction=True) as pipeline:  # all of one instant: keys come and go while time passes
+            for key in keys:
+                pipeline.dump(key)
+            dumped = {key: value for key, value in zip(keys, pipeline.execute(), strict=True) if value is not None}
         asyncio.run(send(servers.kafka, [properly("purchases", event(i, "b", amount_minor=1), 1) for i in range(70)]))
         wait_until(lambda: total(profiles(servers.redis, namespace), "orders") == 120, "120 orders")
         with client.pipeline(transaction=True) as pipeline:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.generated import definition_texts, event_lists, offsets
-from tests.property.shard import Shard
+from tests.property.shard import HOUR, T0, Shard, engine_of
 
 from profilestream.core.engine import Engine
 from profilestream.wire.definitions import parse_definitions
+from profilestream.wire.states import PACKED_MEMBERS_MIN
 
 CRASH = "crash"
 
@@ -88,3 +90,20 @@ def test_a_trait_that_no_event_or_instant_touched_has_not_changed(text: str, eve
                 shown[trait.name] = values[trait.name]
         profile.changed = 0
         assert shown == values
+
+
+@pytest.mark.parametrize("segments", [PACKED_MEMBERS_MIN - 1, 3 * PACKED_MEMBERS_MIN])
+def test_the_state_of_one_who_is_in_many_segments_has_what_has_changed_since_it_was_written_last(segments: int) -> None:
+    engine = engine_of(
+        {"spend": "sum(purchase.amount_minor, over='24h')"}, {f"over_{n}": f"spend >= {n}" for n in range(segments)}
+    )
+    steady, shaken = Shard(engine), Shard(engine)
+    for n, (at, amount) in enumerate(((0, 20), (1, 20), (HOUR, 70), (25 * HOUR, 0), (60 * HOUR, 5))):
+        for shard in (steady, shaken.crash()):
+            order = {"event_id": str(n), "customer_id": "c", "occurred_at": T0 + at, "amount_minor": amount}
+            shard.take(order | {"type": "purchase"})
+            if n == 3:
+                shard.states()
+                engine.reconcile(shard.profiles["c"], {"over_1": 8, "over_9": 0}, T0 + at)
+        assert steady.states() == shaken.states()
+    assert steady.crash().members() == shaken.members() == [f"over_{n}" for n in range(6)]

@@ -10,7 +10,7 @@ from tests.property.generated import definition_texts, event_lists
 from tests.property.shard import DAY, HOUR, T0, Shard, engine_of
 
 from profilestream.core.engine import Crossing, Engine
-from profilestream.core.foresight import INSTANTS_MAX
+from profilestream.core.foresight import INSTANTS_MAX, MERGED_MAX
 from profilestream.core.profile import Profile
 from profilestream.core.words import NEVER
 from profilestream.store.commits import ProfileWrite
@@ -93,6 +93,20 @@ def test_a_greatest_value_that_stays_the_greatest_wakes_nobody() -> None:
     shard = Shard(engine).take_all(orders)
     assert shard.profiles["c"].due == T0 + 30 * DAY, "inside, the first tile leaves"
     assert written(engine, shard.profiles["c"]).due == T0 + (30 + INSTANTS_MAX - 1) * DAY
+
+
+def test_a_look_that_would_take_long_is_left_out() -> None:
+    engine = engine_of({"favourite": "top(browsing.sku, 1, over='30d')"})
+
+    def due(products: int) -> int | None:
+        shard = Shard(engine)
+        for n in range(30 * products):
+            view = {"kind": "search", "sku": f"s{n % products}", "customer_id": "c", "event_id": str(n)}
+            shard.take(view | {"type": "browsing", "occurred_at": T0 + n // products * DAY})
+        return written(engine, shard.profiles["c"]).due
+
+    assert due(2) == T0 + (30 + INSTANTS_MAX) * DAY
+    assert due(MERGED_MAX // 30 + 1) == T0 + 30 * DAY
 
 
 def test_a_threshold_of_time_that_changes_no_membership_wakes_nobody() -> None:

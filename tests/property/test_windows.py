@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.shard import DAY, HOUR, MINUTE, T0, Shard, engine_of
+
+from profilestream.core import slots
 
 TILES = [n * MINUTE for n in (1, 5, 15, 60, 360, 1_440, 10_080)]
 UNITS = {"m": MINUTE, "h": HOUR, "d": DAY, "y": 365 * DAY}
@@ -111,3 +114,25 @@ def assert_values(values: dict[str, Any], seen: list[dict[str, Any]]) -> None:
     if len(seen) > 1:
         expected["gap"] = (max(times) - min(times)) / (len(seen) - 1)
     assert values == expected
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_of_very_many_events_that_are_to_come_in_the_last_ones_come_with_the_end_of_their_tile(
+    crashes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "PENDING_MAX", 4)
+    shard = Shard(engine_of({"n": "count(browsing, over='2h', ago='1h')"}))
+    moments = [n * MINUTE // 2 for n in range(40)]
+    for at in moments:
+        view = {"type": "browsing", "kind": "search", "event_id": str(at), "customer_id": "c", "occurred_at": T0 + at}
+        shard.take(view)
+    profile = shard.profiles["c"]
+    assert len(profile.pending[0]) == 4 + 4, "four instants, and the ends of four tiles of five minutes"
+    for clock in range(HOUR, 2 * HOUR, MINUTE // 2):
+        if crashes:
+            shard.crash()
+        seen = shard.pass_time(T0 + clock).values()["n"]
+        exact = sum(at <= clock - HOUR for at in moments)
+        whole_tiles = sum(at < (clock - HOUR) // (5 * MINUTE) * 5 * MINUTE for at in moments)
+        assert max(whole_tiles, min(exact, 4)) <= seen <= exact
+    assert shard.pass_time(T0 + 3 * HOUR + 30 * MINUTE).values()["n"] == 0

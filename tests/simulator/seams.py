@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from profilestream import repair, shard, updater
+from profilestream import carrying, repair, shard, updater
 from profilestream.store import outbox
 from profilestream.stream import announced, announcer, counters, forwarding, producers
 from tests.simulator import kafka_clients, redis_clients
@@ -62,6 +62,7 @@ def install() -> None:
     put: dict[Any, dict[str, Any]] = {
         updater: {"time": _Time, "token_hex": _token_hex},
         repair: {"token_hex": _token_hex},
+        carrying: {"token_hex": _token_hex},
         outbox: {"token_hex": _token_hex},
         shard: {"time": _Time, "open_pipeline": _open_pipeline},
         forwarding: {"time": _Time},

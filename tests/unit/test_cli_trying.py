@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import profilestream
 from profilestream.cli import watching
 from profilestream.core.errors import UsageError
 from profilestream.operations import scaffold
@@ -122,3 +123,7 @@ def test_help_names_what_is_run_and_counts_are_words_a_person_would_use(files: t
     assert "Run the tests of a definitions file" in run("test", "--help").stdout
     assert run("try", *files, "--count", "2").stdout.endswith("1 more customer; --customer shows one, --count more\n")
     assert run("try", *files, "--count", "1").stdout.endswith("2 more customers; --customer shows one, --count more\n")
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("--version").stdout == f"profilestream {profilestream.__version__}\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from profilestream.cli.app import build
-from profilestream.core import aggregates, definitions, vocabulary
+from profilestream.core import aggregates, definitions, slots, vocabulary
 from profilestream.core.aggregates import AGGREGATES
 from profilestream.core.problems import DefinitionsError
 from profilestream.settings import Settings
@@ -91,6 +91,7 @@ def test_the_limits_are_the_code_s() -> None:
         vocabulary.NODES_MAX,
         vocabulary.TOP_SIZE_MAX,
         aggregates.KEYS_MAX,
+        slots.PENDING_MAX,
         aggregates.SPANS_MAX,
         aggregates.STREAK_DAYS_MAX,
     ]

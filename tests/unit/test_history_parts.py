@@ -12,7 +12,7 @@ import pytest
 
 from profilestream.core.chronicle import TraitChange
 from profilestream.core.errors import NotFound, UsageError
-from profilestream.operations.history import Entry, Happened
+from profilestream.operations.history_entries import Entry, Happened
 from profilestream.operations.history_selection import Selection, parse_selection
 from profilestream.operations.moments import parse_moment
 from profilestream.operations.told import Crossed

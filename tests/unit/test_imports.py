@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_the_core_reads_no_clock_and_does_no_input_or_output() -> None:
     for file in FILES:
         if part_of(file) == "core":
             assert not outside & imports(file), file.name
+
+
+def test_no_files_import_one_another_in_a_circle_not_even_for_types() -> None:
+    names = {".".join(["profilestream", *f.relative_to(ROOT).with_suffix("").parts]): f for f in FILES}
+    modules = {name.removesuffix(".__init__"): file for name, file in names.items()}
+    graph: dict[str, set[str]] = {}
+    for name, file in modules.items():
+        # What a package gives out under a name of its own comes from the package.
+        graph[name] = {m if m in modules else m.rpartition(".")[0] for m in imports(file)} - {name}
+    TopologicalSorter(graph).prepare()
 
 
 def test_neither_of_store_and_stream_goes_round_in_a_circle_through_the_other() -> None:

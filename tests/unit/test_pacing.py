@@ -239,6 +239,18 @@ def test_a_repair_leaves_what_waits_as_it_is_where_memberships_are_what_was_anno
     assert found.crossings()[1:] == [("vip", 8, T0 + 16 * M)]
 
 
+def test_a_cooldown_goes_on_after_a_repair_by_which_nothing_was_ever_announced() -> None:
+    vip = {"vip": {"enter": HELD, "cooldown": "60m"}}
+    found = shard(vip, ("opened", 0), ("closed", 10 * M), ("opened", 20 * M), ("seen", 40 * M))
+    profile = found.profiles["c"]
+    assert found.engine.reconcile(profile, {"vip": 0}, T0 + 50 * M) == []
+    assert profile.due == found.crash().profiles["c"].due == T0 + 70 * M, "not at an instant that is over"
+    explanation = explain_segment(found.engine, profile, "vip", T0 + 50 * M)
+    assert (explanation.crossing, explanation.crossed_at, explanation.cools_until) == (0, None, T0 + 70 * M)
+    found.pass_time(T0 + 90 * M)
+    assert found.crossings()[2:] == [("vip", 1, T0 + 70 * M)]
+
+
 # Explanations
 
 

@@ -177,3 +177,12 @@ def test_values_that_did_not_fit_are_told() -> None:
     engine = Engine(parse_definitions(f'[traits]\nt = "{SKU}"\nn = "len({SKU})"'), keys_max=2)
     shard = Shard(engine).take_all([view(T0 + n, str(n)) for n in range(5)])
     assert engine.missed(shard.profiles["c"]) == {"t": 3, "n": 3}
+
+
+def test_a_value_that_is_due_again_at_once_is_an_error_and_no_loop_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of({"days_in_a_row": "streak(date(browsing.occurred_at))"})
+    found = Shard(engine)
+    found.take(view(T0))
+    monkeypatch.setattr(engine.slots, "next_due", lambda profile, now: now)
+    with pytest.raises(RuntimeError, match="time does not pass"):
+        found.pass_time(T0 + 9 * DAY)

@@ -286,6 +286,6 @@ def test_an_unknown_type_is_a_bug_of_the_caller() -> None:
 
 def test_the_bound_callable_is_the_decoder_of_its_type() -> None:
     types: dict[str, EventType] = dict(BUILT_IN)
-    decode_support = EventDecoder(types).decoder_for("support")
-    event = decode_support(json.dumps({**COMMON, "kind": "opened"}).encode())
+    decoder = EventDecoder(types)
+    event = decoder.decode("support", json.dumps({**COMMON, "kind": "opened"}).encode())
     assert isinstance(event, Event) and event.type_name == "support"

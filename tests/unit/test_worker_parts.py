@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from itertools import combinations
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from faust.types import TP
 from profilestream.core.engine import Engine
 from profilestream.core.errors import ProfilestreamError
 from profilestream.shard import ANSWER_AGE_MS_MAX, Shard
+from profilestream.store import profile_writes
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.reports import Troubles
@@ -199,3 +201,29 @@ def test_what_did_not_fit_is_no_longer_said_once_its_tiles_are_gone() -> None:
     assert "_missed" in writer.write(profile, False).fields
     engine.advance(profile, 3_600_000, [])
     assert "_missed" in writer.write(profile, False).removed
+
+
+def test_any_mixture_of_event_types_is_written_and_few_of_them_have_a_function_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    types = ("purchase", "browsing", "support", "engagement")
+    text = "[traits]\n" + "".join(f'{name}_count = "count({name})"\n' for name in types)
+    engine = Engine(parse_definitions(text))
+    compiled: list[int] = []
+    difference = engine.difference
+    monkeypatch.setattr(profile_writes, "DIFFERENCES_MAX", 3)
+
+    def noted(changed: int, encode: Any) -> Any:
+        compiled.append(changed)
+        return difference(changed, encode)
+
+    monkeypatch.setattr(engine, "difference", noted)
+    profile, writer, written = engine.new_profile("c"), ProfileWriter(engine), dict[str, Any]()
+    for number, mixture in enumerate(m for size in range(1, 5) for m in combinations(types, size)):
+        for name in mixture:
+            event = SimpleNamespace(event_id=f"e{number}", occurred_at=number)
+            engine.fold(profile, event, engine.handlers[name], number, 0, [], None)
+        fields = writer.write(profile, False).fields
+        written |= dict(zip(fields[::2], fields[1::2], strict=True))
+        assert {name: written[name] for name in engine.values(profile)} == engine.values(profile)
+    assert len(compiled) == len(set(compiled)) <= 4

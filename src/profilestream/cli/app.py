@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
+from typing import Annotated
 
 import typer
 
@@ -39,6 +41,21 @@ _MODULES = (
     "applying",
     "demo",
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"profilestream {importlib.metadata.version('profilestream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    pass
 
 
 def build() -> typer.Typer:

@@ -60,7 +60,7 @@ def explain(
 
 
 def _explain_one(where: Settings, customer: str, segment: str, events: int, as_json: bool) -> None:
-    found = operation.explain(str(where.redis), where.namespace, customer, segment)
+    found = operation.explain(str(where.redis), where.namespace, customer, segment, keys_max=where.map_keys_max)
     (explanation,) = found.explanations
     if as_json:
         one = explanation_object(customer, explanation)
@@ -76,7 +76,11 @@ def _explain_one(where: Settings, customer: str, segment: str, events: int, as_j
 
 def _explain_all(where: Settings, customer: str, as_json: bool) -> None:
     found = operation.explain(
-        str(where.redis), where.namespace, customer, segments_max=None if as_json else SEGMENTS_SHOWN
+        str(where.redis),
+        where.namespace,
+        customer,
+        segments_max=None if as_json else SEGMENTS_SHOWN,
+        keys_max=where.map_keys_max,
     )
     traits = operation.explain_traits(found, where)
     if as_json:

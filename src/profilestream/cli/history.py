@@ -19,7 +19,9 @@ from profilestream.cli import cards, history_cards, people
 from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.errors import NotFound, UsageError
 from profilestream.operations import histories
-from profilestream.operations.history import Entry, History, open_history
+from profilestream.operations.history import History
+from profilestream.operations.history_entries import Entry
+from profilestream.operations.history_opening import open_history
 from profilestream.operations.history_selection import Selection, parse_selection
 from profilestream.operations.moments import parse_moment
 from profilestream.settings import Settings

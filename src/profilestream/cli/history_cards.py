@@ -13,7 +13,8 @@ from profilestream.cli import people
 from profilestream.core.counting import counted
 from profilestream.core.definitions import kind_of_trait
 from profilestream.core.times import TIME_MS_MAX
-from profilestream.operations.history import Difference, Entry, History
+from profilestream.operations.history import History
+from profilestream.operations.history_entries import Difference, Entry
 from profilestream.operations.told import Crossed
 
 NAMES_SHOWN: Final = 20

@@ -99,6 +99,10 @@ class Aggregate:
         """The merge of any number of states."""
         return reduce(self.merge, states, self.zero())
 
+    def parts(self, state: State) -> int:
+        """How many parts a merge goes through, about: what it costs."""
+        return 1
+
     def missed(self, state: State) -> int:
         """How many values did not fit into a bounded map; 0 for what keeps everything."""
         return 0

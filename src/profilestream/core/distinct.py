@@ -50,6 +50,9 @@ class Distinct(Aggregate):
     def canonical(self, state: Any) -> Any:
         return state if type(state) is bytes else sorted(state)
 
+    def parts(self, state: Any) -> int:
+        return len(state)
+
     def value(self, state: Any) -> int:
         return self._estimate(state) if type(state) is bytes else len(state)
 

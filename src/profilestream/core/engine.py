@@ -163,7 +163,10 @@ class Engine:
         return self.remembered.counts(profile.ids, _hash_of(event, handler), arrival)
 
     def advance(self, profile: Profile, clock: int, crossings: list[Crossing]) -> None:
-        """Lets time pass: every instant due at or before the clock happens, in order, at its own time."""
+        """Lets time pass: every instant due at or before the clock happens, in order, at its own time.
+
+        Raises RuntimeError where an instant leads to none after it: a mistake in here, that would else never end.
+        """
         while profile.due <= clock:
             now = profile.due
             if profile.window_due <= now:
@@ -177,6 +180,8 @@ class Engine:
             if suspects:
                 self._memberships.settle(profile, suspects, now, crossings, None)
             self._set_due(profile)
+            if profile.due <= now:
+                raise RuntimeError("time does not pass: what is due next does not lie after what has just happened")
 
     def reconcile(self, profile: Profile, announced: Mapping[str, int], clock: int) -> list[Crossing] | None:
         """Makes the crossing numbers go on from what subscribers were told; None where nothing had to change.

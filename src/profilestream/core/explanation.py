@@ -174,7 +174,7 @@ def _explain(
         at=clock,
         member=member,
         crossing=crossing,
-        crossed_at=crossed_at,
+        crossed_at=crossed_at if crossing else None,
         enters=holds[0],
         leaves=holds[1] if len(holds) > 1 else not holds[0],
         enter=tuple(conditions[: taken.entering]),

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from profilestream.core import expressions as x
+from profilestream.core.checks import IN_SEGMENT_STANDS, need
 from profilestream.core.expressions import Kind, Node
 from profilestream.core.problems import fail, short, suggestion
+from profilestream.core.scope import Scope
 from profilestream.core.vocabulary import A, comparable
 
-if TYPE_CHECKING:
-    from profilestream.core.grammar import Grammar
-
-Build = Callable[["Grammar", ast.Call, tuple[Node, ...]], Node]
+Build = Callable[[Scope, ast.Call, tuple[Node, ...]], Node]
 
 
 def _since(days: bool) -> Build:
-    def build(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
-        if parser.in_row:
+    def build(scope: Scope, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+        if scope.in_row:
             fail(tree, "`since` stands only in conditions (enter and exit), where time may pass")
-        parser.need(tree.args[0], args[0], ("time",), "since() takes a time")
+        need(tree.args[0], args[0], ("time",), "since() takes a time")
         if x.uses_clock(args[0]):
             fail(tree, "since() takes a time of the past, not one that moves with the clock")
         time = args[0]
@@ -34,24 +33,24 @@ def _since(days: bool) -> Build:
 
 
 def _of_time(name: str, kind: Kind) -> Build:
-    def build(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
-        parser.need(tree.args[0], args[0], ("time",), f"{name}() takes a time")
+    def build(scope: Scope, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+        need(tree.args[0], args[0], ("time",), f"{name}() takes a time")
         return x.Call(name, args, kind, kind == "number")
 
     return build
 
 
-def _after(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+def _after(scope: Scope, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     for argument, node in zip(tree.args, args, strict=True):
-        parser.need(argument, node, ("time",), "after() compares two times")
+        need(argument, node, ("time",), "after() compares two times")
     return x.Call("after", args, "boolean")
 
 
-def _has(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+def _has(scope: Scope, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     return x.Call("has", args, "boolean")
 
 
-def _default(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+def _default(scope: Scope, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     a, b = args[0].kind, args[1].kind
     if "json" in (a, b):
         return x.Call("default", args, "json")
@@ -64,18 +63,18 @@ def _default(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     return x.Call("default", args, a, x.is_integral(args[0]) and x.is_integral(args[1]))
 
 
-def _len(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
-    parser.need(tree.args[0], args[0], ("list", "object", "string"), "len() takes a list, an object or a string")
+def _len(scope: Scope, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    need(tree.args[0], args[0], ("list", "object", "string"), "len() takes a list, an object or a string")
     return x.Call("len", args, "number", True)
 
 
-def _lower(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
-    parser.need(tree.args[0], args[0], ("string",), "lower() takes a string")
+def _lower(scope: Scope, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    need(tree.args[0], args[0], ("string",), "lower() takes a string")
     return x.Call("lower", args, "string")
 
 
-def _score(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
-    parser.need(tree.args[0], args[0], ("number", "duration"), "score() takes a number")
+def _score(scope: Scope, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    need(tree.args[0], args[0], ("number", "duration"), "score() takes a number")
     breaks = []
     for argument, node in zip(tree.args[1:], args[1:], strict=True):
         if not isinstance(node, x.Literal) or not comparable(
@@ -88,14 +87,14 @@ def _score(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
     return x.Call("score", args, "number", True)
 
 
-def _in_segment(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node:
-    if parser.in_row:
+def _in_segment(scope: Scope, tree: ast.Call, args: tuple[Node, ...]) -> Node:
+    if scope.in_row:
         fail(tree, IN_SEGMENT_STANDS)
     (name,) = args
     if not isinstance(name, x.Literal) or not isinstance(name.value, str):
         fail(tree.args[0], "in_segment() takes a segment's name in quotes: in_segment('vip')")
-    if name.value not in parser.segment_names:
-        known = parser.segment_names
+    if name.value not in scope.segment_names:
+        known = scope.segment_names
         if len(known) > _COMPARED_MAX:
             known = [n for n in known if n[:2] == name.value[:2]][:_COMPARED_MAX]
         fail(tree.args[0], f"unknown segment `{name.value}`{suggestion(name.value, known)}")
@@ -104,8 +103,6 @@ def _in_segment(parser: Grammar, tree: ast.Call, args: tuple[Node, ...]) -> Node
 
 _COMPARED_MAX: Final = 1_000
 """Of more names than so many only those that begin alike are compared with an unknown one."""
-
-IN_SEGMENT_STANDS: Final = "`in_segment` stands only in conditions (enter and exit), joined by and, or, not"
 
 FUNCTIONS: Final[Mapping[str, Build]] = {
     "since": _since(days=False),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from profilestream.core.algebra import Aggregate, json_text
+from profilestream.core.ordered import in_order
 
 KEYS_MAX = 1_000
 
@@ -53,7 +54,11 @@ class Top(Aggregate):
         return [counts, missed]
 
     def canonical(self, state: list[Any]) -> list[Any]:
-        return [dict(sorted(state[0].items())), state[1]]
+        in_order(state[0])
+        return state
+
+    def parts(self, state: list[Any]) -> int:
+        return len(state[0])
 
     def missed(self, state: list[Any]) -> int:
         missed: int = state[1]
@@ -78,6 +83,7 @@ def key_text(key: Any) -> str:
 class ByKey(Aggregate):
     """Any aggregate for each value of a field. State: [{key: state}, how many did not fit]; item: (key, item).
 
+    The states of the inner aggregate have one form only, as those of all that may have `by=`.
     The keys are the strings themselves, or the JSON text of other values; at most `keys_max` of them.
     """
 
@@ -116,7 +122,11 @@ class ByKey(Aggregate):
         return [states, missed]
 
     def canonical(self, state: list[Any]) -> list[Any]:
-        return [{key: self.inner.canonical(state[0][key]) for key in sorted(state[0])}, state[1]]
+        in_order(state[0])
+        return state
+
+    def parts(self, state: list[Any]) -> int:
+        return len(state[0])
 
     def missed(self, state: list[Any]) -> int:
         missed: int = state[1]
@@ -125,5 +135,5 @@ class ByKey(Aggregate):
     def value(self, state: list[Any]) -> dict[str, Any]:
         inner, states = self.inner, state[0]
         if inner.is_plain:
-            return {key: states[key] for key in sorted(states)}
-        return {key: inner.value(states[key]) for key in sorted(states)}
+            return dict(in_order(states))
+        return {key: inner.value(state) for key, state in in_order(states).items()}

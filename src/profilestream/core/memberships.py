@@ -57,26 +57,24 @@ class Memberships:
         self._index = index
         self._order = self._by_dependence()
         self._ranks = sorted(range(len(self._order)), key=self._order.__getitem__)
-        self._read_named: dict[tuple[str, ...], Read] = {}
+        self._read_trait: dict[str, Read] = {}
 
     def settle(self, profile: Profile, suspects: set[int], now: int, crossings: list[Crossing], cause: Any) -> None:
         """Evaluates the segments that may have changed, each behind those that it names, and those that follow it
         when it crosses; crossings come in the file's order."""
-        known = len(profile.members)
         if not self._index.inside:
             crossed = [number for number in suspects if self._crosses(profile, number, now)]
         else:
             crossed = self._cross_in_order(profile, suspects, now)
-        if len(profile.members) > known:
-            profile.members = {name: profile.members[name] for name in sorted(profile.members)}
         if profile.held_due <= now:
             profile.held_due = self.first_held(profile)
-        values: dict[tuple[str, ...], dict[str, Any]] = {}
+        if crossed:
+            profile.packed_members = None
+        known: dict[str, Any] = {}
         for number in sorted(crossed):
             judge = self._judges[number]
-            if judge.named not in values:
-                values[judge.named] = self._values(judge, profile, now)
-            crossings.append(Crossing(judge.name, profile.members[judge.name][0], now, values[judge.named], cause))
+            values = self._values(judge, profile, now, known)
+            crossings.append(Crossing(judge.name, profile.members[judge.name][0], now, values, cause))
 
     def _cross_in_order(self, profile: Profile, suspects: set[int], now: int) -> list[int]:
         crossed, inside = [], self._index.inside
@@ -172,12 +170,19 @@ class Memberships:
                 continue
             members[name] = [told + 1, clock]
             judge = self._judges[self._numbers[name]]
-            crossings.append(Crossing(name, told + 1, clock, self._values(judge, profile, clock), None))
+            crossings.append(Crossing(name, told + 1, clock, self._values(judge, profile, clock, {}), None))
         if not crossings and not renumbered:
             return None
-        profile.members = {name: members[name] for name in sorted(members) if members[name][0]}
+        profile.members = {name: of for name, of in members.items() if of[0] or self._cools(name)}
+        profile.packed_members = None
         profile.held_due = self.first_held(profile)  # a cooldown counts from the leaving that subscribers know
         return crossings
+
+    def _cools(self, name: str) -> bool:
+        """Whether a leaving is kept of which no number is left: its own time still keeps the customer out."""
+        number = self._numbers.get(name)
+        pacing = None if number is None else self._judges[number].pacing
+        return pacing is not None and pacing.cooldown_ms > 0
 
     def of_nobody(self, places: list[Any]) -> set[int]:
         """The numbers of the segments whose conditions for entering hold at the places of a profile with no event."""
@@ -248,10 +253,13 @@ class Memberships:
             judge.holds = lambda slots, now, members: tuple(v is True for v in read(slots, now, members))
         return judge.holds
 
-    def _values(self, judge: _Judge, profile: Profile, now: int) -> dict[str, Any]:
-        read = self._read_named.get(judge.named)
-        if read is None:
-            nodes = (self._definitions.by_trait[n].node for n in judge.named)
-            read = self._read_named[judge.named] = compile_read(nodes, self._slots, self._local, shown=True)
-        values = read(profile.slots, now, profile.members)
-        return {n: v for n, v in zip(judge.named, values, strict=True) if v is not None}
+    def _values(self, judge: _Judge, profile: Profile, now: int, known: dict[str, Any]) -> dict[str, Any]:
+        """The traits that a segment names, as readers see them; those that were read at this instant are `known`."""
+        for name in judge.named:
+            if name not in known:
+                read = self._read_trait.get(name)
+                if read is None:
+                    node = self._definitions.by_trait[name].node
+                    read = self._read_trait[name] = compile_read((node,), self._slots, self._local, shown=True)
+                known[name] = read(profile.slots, now, profile.members)[0]
+        return {name: value for name in judge.named if (value := known[name]) is not None}

@@ -46,7 +46,7 @@ class Pacing:
 
     def cools_until(self, membership: Membership | None) -> int | None:
         """The first instant (ms) at which one who has left may enter again; None without a leaving or a cooldown."""
-        if not self.cooldown_ms or membership is None or membership[0] % 2 or not membership[0]:
+        if not self.cooldown_ms or membership is None or membership[0] % 2:
             return None
         return membership[1] + self.cooldown_ms
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from profilestream.core import expressions as x
+from profilestream.core.checks import need
 from profilestream.core.events import FACTS
 from profilestream.core.expressions import Node
 from profilestream.core.grammar import Grammar
@@ -118,9 +119,9 @@ class Parser(Grammar):
         else:
             stream, value = self._value(tree.args[0], name)
         if name in ("sum", "mean") and value is not None:
-            self.need(tree.args[0], value, ("number", "duration"), f"{name}() adds numbers")
+            need(tree.args[0], value, ("number", "duration"), f"{name}() adds numbers")
         if name in ("min", "max") and value is not None:
-            self.need(tree.args[0], value, (*NUMERIC, "string"), f"{name}() orders numbers, times and strings")
+            need(tree.args[0], value, (*NUMERIC, "string"), f"{name}() orders numbers, times and strings")
             if value.kind == "json":
                 fail(tree.args[0], f"{name}() needs one kind of value: give the fact a type under [attributes]")
         size = self._size(tree.args[1]) if name == "top" else 0

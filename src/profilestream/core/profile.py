@@ -7,7 +7,8 @@ from typing import Any
 from profilestream.core.words import NEVER
 
 Membership = list[int]
-"""[crossing, since]: the number of the last crossing (odd: a member) and its time in ms."""
+"""[crossing, since]: the number of the last crossing (odd: a member) and its time in ms. 0 is a leaving that a repair
+found never to have been announced, kept for the cooldown."""
 
 
 class Profile:
@@ -18,8 +19,8 @@ class Profile:
     condition of a segment's next crossing holds, where its pacing lets the crossing wait. `ids` are remembered
     event ids, 16 bytes each: hash, arrival. What follows `due` is derived and never stored: `held_due` is when the
     first of `held` crosses; `positions` and `flips` place the segment index's groups; `changed` says which traits may
-    differ from what was written, `known` has the hashes in `ids`, `stored` says whether there is a stored state of the
-    customer.
+    differ from what was written, `known` has the hashes in `ids`, `packed_members` is `members` as it is stored, until
+    one of them changes, `stored` says whether there is a stored state of the customer.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Profile:
         "ids",
         "known",
         "members",
+        "packed_members",
         "pending",
         "positions",
         "revision",
@@ -58,6 +60,7 @@ class Profile:
         self.tiles = tiles
         self.pending = pending
         self.members: dict[str, Membership] = {}
+        self.packed_members: bytes | None = None
         self.held: dict[str, int] = {}
         self.ids = b""
         self.known: set[bytes] | None = None

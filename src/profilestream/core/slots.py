@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,10 @@ from profilestream.core.days import Days
 from profilestream.core.profile import Profile
 from profilestream.core.vocabulary import tile_ms
 from profilestream.core.words import NEVER
+
+PENDING_MAX: Final = 5_000
+"""So many instants of events that an `ago` window does not see yet are kept exactly; what comes beyond them waits for
+the end of its tile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +138,22 @@ class Slots:
             profile.slots[place] = clocked.expire(profile.slots[place], now)
         profile.window_due = self.next_due(profile, now)
 
-    def preview(self, profile: Profile, now: int) -> dict[int, Any]:
-        """The states of the slots that will have changed by `now` with no event: what `advance` would make of them."""
+    def clocked_dues(self, profile: Profile, now: int, known: Mapping[int, int] | None = None) -> dict[int, int]:
+        """By slot, the next instant after `now` at which a clocked value changes with no event.
+
+        What is `known` from earlier and still lies ahead is taken as it is: to find it may cost.
+        """
+        known = known or {}
+        return {
+            place: due if (due := known.get(place, now)) > now else clocked.due(profile.slots[place], now)
+            for place, clocked in self.clocked
+        }
+
+    def preview(self, profile: Profile, now: int, clocked_dues: Mapping[int, int]) -> dict[int, Any]:
+        """The states of the slots that will have changed by `now` with no event: what `advance` would make of them.
+
+        Of clocked ones those whose value changes by then, as `clocked_dues` says.
+        """
         moved: dict[int, Any] = {}
         for w, slot, place, length, lasts, ago, waiting in self._plans:
             tiles = profile.tiles[place]
@@ -144,14 +162,24 @@ class Slots:
                 moved[slot] = _admit(w, pending, tiles, profile.slots[slot], now - ago)
             if tiles and next(iter(tiles)) * length + lasts <= now:
                 moved[slot] = _living(w, tiles, moved.get(slot, profile.slots[slot]), (now - lasts) // length)
-        for place, clocked in self.clocked:
+        for place, due in clocked_dues.items():
             # The state is what it was; its value at another clock may be another.
-            if clocked.due(profile.slots[place], profile.as_of) <= now:
+            if due <= now:
                 moved[place] = profile.slots[place]
         return moved
 
-    def due_after(self, profile: Profile, now: int) -> int:
-        """The next instant after `now` at which a window or a clocked value of the profile changes with no event."""
+    def preview_cost(self, profile: Profile, now: int) -> int:
+        """How many parts of states `preview` merges at `now`, about."""
+        cost = 0
+        for w, slot, place, length, lasts, _, _ in self._plans:
+            if w.aggregate.unmerge is None:
+                tiles = profile.tiles[place]
+                if tiles and next(iter(tiles)) * length + lasts <= now:
+                    cost += len(tiles) * w.aggregate.parts(profile.slots[slot])
+        return cost
+
+    def window_due_after(self, profile: Profile, now: int) -> int:
+        """The next instant after `now` at which a window of the profile changes with no event."""
         due = NEVER
         for _, _, place, length, lasts, ago, waiting in self._plans:
             for tile in profile.tiles[place]:
@@ -165,8 +193,6 @@ class Slots:
                         break
                     if (at := came // length * length + lasts) > now:
                         due = min(due, at)  # it will have come by now, and leaves with its tile
-        for place, clocked in self.clocked:
-            due = min(due, clocked.due(profile.slots[place], now))
         return due
 
     def next_due(self, profile: Profile, now: int) -> int:
@@ -252,6 +278,10 @@ def window_adder(w: Window) -> Callable[[Profile, int, int, Any], None]:
             return
         if ago and at > clock - ago:
             pending = profile.pending[waiting]
+            if len(pending) * 2 >= PENDING_MAX and at not in pending:
+                end = start + tile_length - 1
+                if len(pending) >= PENDING_MAX or end in pending:
+                    at = end
             _put(pending, at, add(pending[at] if at in pending else zero(), item))
             profile.window_due = min(profile.window_due, at + ago)
             return

@@ -107,8 +107,9 @@ class Unmatched(Clocked):
     def value_at(self, state: list[Any], now: int) -> list[Any]:
         found = []
         for text, spans in state[0].items():
-            if self._is_unmatched(spans, now):
-                found.append((-max(span[1] for span in spans if span[1] is not None), text))
+            begin, end, seen = self._unmatched(spans)
+            if begin <= now < end:
+                found.append((-seen, text))
         return [_decode(text) for _, text in sorted(found)]
 
     def due(self, state: list[Any], now: int) -> int:
@@ -136,41 +137,32 @@ class Unmatched(Clocked):
     def _alive(self, spans: list[_Span], now: int) -> list[_Span]:
         return [span for span in spans if self._counts(_start(span), now)]
 
-    def _is_unmatched(self, spans: list[_Span], now: int) -> bool:
-        if not self._counts(_start(spans[0]), now):
-            spans = self._alive(spans, now)
-        seen = None
-        for first, last, first_answer, last_answer in spans:
-            if last_answer is not None:
+    def _unmatched(self, spans: list[_Span]) -> tuple[int, int, int]:
+        """From when on and until when (ms) the value is unmatched if nothing more comes, and when it was seen last.
+
+        It is so once the last sighting's wait is over and the last sighting that was answered has left the window, and
+        until the last one leaves. Of the sightings before an answer the nearest tells, since it leaves last.
+        """
+        seen, seen_in, begin = -NEVER, spans[0], -NEVER
+        for span in spans:
+            if span[3] is not None:
+                first, _, first_answer, last_answer = span
                 if first is not None and first <= last_answer:
-                    return False
-                if seen is not None and first_answer - seen <= self._within:
-                    return False
-            if last is not None:
-                seen = last
-        return seen is not None and now > seen + self._within
+                    begin = self._leaves(span)
+                elif first_answer - seen <= self._within:
+                    begin = self._leaves(seen_in)
+            if span[1] is not None:
+                seen, seen_in = span[1], span
+        if seen == -NEVER:
+            return NEVER, NEVER, seen
+        return max(begin, seen + self._within + 1), self._leaves(seen_in), seen
 
     def _flips(self, spans: list[_Span], now: int) -> int:
         """The first instant after `now` at which time alone changes whether the value is unmatched."""
-        if len(spans) == 1:
-            return self._flips_alone(spans[0], now)
-        before = self._is_unmatched(spans, now)
-        instants = {self._leaves(span) for span in spans}
-        instants |= {span[1] + self._within + 1 for span in spans if span[1] is not None}
-        for instant in sorted(instants):
-            if instant > now and self._is_unmatched(spans, instant) is not before:
-                return instant
-        return NEVER
-
-    def _flips_alone(self, span: _Span, now: int) -> int:
-        """The same for a value of one span, as most are."""
-        first, last, _, last_answer = span
-        if last is None or (last_answer is not None and first <= last_answer):
-            return NEVER
-        over, leaves = last + self._within + 1, self._leaves(span)
-        if now < over:
-            return over if over < leaves else NEVER
-        return leaves if now < leaves else NEVER
+        begin, end, _ = self._unmatched(spans)
+        if now < begin:
+            return begin if begin < end else NEVER
+        return end if now < end else NEVER
 
     def _leaves(self, span: _Span) -> int:
         """When the window no longer holds a span."""

@@ -7,7 +7,7 @@ later or the shard has none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from profilestream.operations.explain import no_segment
 from profilestream.operations.personas import Column, Contrast, Range, Shares, contrast, middle
 from profilestream.store.connection import connect_sync
 from profilestream.store.metadata import Generation, read_generation_sync, read_live_sync
-from profilestream.store.samples import ProfileKey, Sampler
+from profilestream.store.samples import PROGRESS_EVERY, ProfileKey, Progress, Sampler
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.times import parse_time
 from profilestream.wire.values import decode_value
@@ -30,10 +30,6 @@ SAMPLE: Final = 2_000
 SAMPLE_MAX: Final = 100_000
 VALUES_READ_MAX: Final = 10_000_000
 """Of one sample; many traits make it smaller, so that it fits into memory."""
-_PROGRESS_EVERY: Final = 1_000
-
-Progress = Callable[[int, int], None]
-"""Told how many profiles have been read, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +213,7 @@ class _Reader:
         fields = ("_as_of", "_valid_until", *self._names)
         for profile, (as_of, valid_until, *values) in self._sampler.fields(profiles, fields):
             self._done += 1
-            if self._progress is not None and self._done % _PROGRESS_EVERY == 0:
+            if self._progress is not None and self._done % PROGRESS_EVERY == 0:
                 self._progress(self._done, self._total)
             if as_of is None:
                 continue

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from profilestream.core.aggregates import KEYS_MAX
 from profilestream.core.definitions import Definitions
 from profilestream.core.engine import Engine
 from profilestream.core.errors import NotFound, UsageError
@@ -74,13 +75,18 @@ def find_customer(redis: str, namespace: str, customer_id: str) -> CustomerKeys:
 
 
 def explain(
-    redis: str, namespace: str, customer_id: str, segment: str | None = None, segments_max: int | None = None
+    redis: str,
+    namespace: str,
+    customer_id: str,
+    segment: str | None = None,
+    segments_max: int | None = None,
+    keys_max: int = KEYS_MAX,
 ) -> Explained:
     """Explains one segment of a customer, or all of them, or `segments_max` of all.
 
-    Those that the customer is in come before those that the customer was in, and these before all others. Raises
-    NotFound for an unknown customer or segment, StateMismatch where the state was written under other definitions,
-    ServerUnavailable without Redis.
+    Those that the customer is in come before those that the customer was in, and these before all others. `keys_max` is
+    how many keys of a map the worker keeps. Raises NotFound for an unknown customer or segment, StateMismatch where the
+    state was written under other definitions, ServerUnavailable without Redis.
     """
     client = connect_sync(redis)
     try:
@@ -96,7 +102,7 @@ def explain(
     definitions = parse_definitions(generation.definitions, f"generation {generation.name}")
     if segment is not None and segment not in definitions.by_segment:
         raise no_segment(segment, generation, definitions.by_segment)
-    engine = Engine(definitions, watched=None if segment is None else [segment])
+    engine = Engine(definitions, keys_max=keys_max, watched=None if segment is None else [segment])
     head = read_head(list(chain.from_iterable(fields.items())))
     profile = decode_state(state, customer_id, engine)
     clock = profile.as_of if head.clock is None else max(head.clock, profile.as_of)
@@ -134,7 +140,7 @@ def explain_traits(explained: Explained, settings: Settings) -> list[ExplainedTr
     first_reads: FirstReads = dict.fromkeys(head.starts)
     if head.starts and settings.kafka is not None:
         first_reads = asyncio.run(read_first_reads(settings, found.shard, head.starts))
-    bare = Engine(found.definitions, watched=())
+    bare = Engine(found.definitions, keys_max=settings.map_keys_max, watched=())
     return explained_traits(bare, bare.revive(found.profile), found.clock, first_reads, settings.rekeyed_topic)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from profilestream.core.times import TIME_MS_MAX
-from profilestream.operations.history import Difference, Entry, History
+from profilestream.operations.history import History
+from profilestream.operations.history_entries import Difference, Entry
 from profilestream.operations.told import Crossed
 from profilestream.store.reader import Profile
 from profilestream.wire.times import format_time

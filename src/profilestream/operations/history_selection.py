@@ -10,7 +10,7 @@ from profilestream.core.definitions import Definitions
 from profilestream.core.errors import NotFound
 from profilestream.core.problems import suggestion
 from profilestream.operations.explain import no_segment
-from profilestream.operations.history import Entry
+from profilestream.operations.history_entries import Entry
 from profilestream.operations.moments import parse_moment
 from profilestream.store.metadata import Generation
 

@@ -15,7 +15,9 @@ from profilestream.core import words
 from profilestream.core.definitions import Definitions, Segment
 from profilestream.core.expressions import Kind, Node
 from profilestream.core.meaning import meaning
-from profilestream.operations.history import Happened, History, open_history
+from profilestream.operations.history import History
+from profilestream.operations.history_entries import Happened
+from profilestream.operations.history_opening import open_history
 from profilestream.operations.told import Crossed
 from profilestream.settings import Settings
 

@@ -6,7 +6,6 @@ those that wait for a worker to write what time alone has changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from profilestream.operations.breaks import Number, break_text, cut, sizes
 from profilestream.operations.explain import no_segment
 from profilestream.store.connection import connect_sync
 from profilestream.store.metadata import Generation, read_generation_sync, read_live_sync
-from profilestream.store.samples import ProfileKey, Sampler
+from profilestream.store.samples import PROGRESS_EVERY, ProfileKey, Progress, Sampler
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.times import parse_time
 from profilestream.wire.values import decode_value
@@ -32,10 +31,6 @@ SAMPLE: Final = 100_000
 SAMPLE_MIN: Final = 20
 SAMPLE_MAX: Final = 1_000_000
 VALUES_MIN: Final = 20
-_PROGRESS_EVERY: Final = 1_000
-
-Progress = Callable[[int, int], None]
-"""Told how many profiles have been read, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +163,7 @@ class _Column:
         clocks = sampler.clocks()
         fields = sampler.fields(profiles, ("_as_of", "_valid_until", trait))
         for done, (profile, (as_of, valid_until, text)) in enumerate(fields, 1):
-            if progress is not None and done % _PROGRESS_EVERY == 0:
+            if progress is not None and done % PROGRESS_EVERY == 0:
                 progress(done, len(profiles))
             if as_of is None:
                 continue

@@ -114,6 +114,9 @@ async def redrive(
                         batch, size = [], 0
             if batch:
                 await _send(redriver, batch, result)
+        if redriver is not None and result.sent:
+            async with Admin(str(settings.kafka)) as admin:
+                await admin.wait_until_readable([*result.sent, settings.redriven_topic])
     finally:
         result.seconds = time.monotonic() - began
         if redriver is not None:

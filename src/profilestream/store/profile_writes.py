@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from ..core.engine import Engine
+from ..core.ordered import in_order
 from ..core.profile import Profile
 from ..core.readout import Difference
 from ..core.times import TIME_MS_MAX, time_text
 from ..wire.states import encode_state
 from ..wire.values import encode_value
 from .commits import ProfileWrite
+
+DIFFERENCES_MAX: Final = 256
+"""So many mixtures of event types have a function of their own, which compares only the traits that they feed."""
 
 
 class ProfileWriter:
@@ -41,9 +45,7 @@ class ProfileWriter:
             profile.changed = -1
             profile.written_due, profile.written_urgent, profile.written_missed = None, None, False
             members_changed = True
-        difference = self._differences.get(profile.changed)
-        if difference is None:
-            difference = self._differences[profile.changed] = self._engine.difference(profile.changed, _json)
+        difference = self._difference(profile.changed)
         fields: list[Any] = [
             "_revision", profile.revision,
             "_as_of", time_text(profile.as_of),
@@ -77,13 +79,22 @@ class ProfileWriter:
             profile.customer_id, state, fields, removed, rewrite, due, due_changed, urgent, urgent_changed, is_new
         )
 
+    def _difference(self, changed: int) -> Difference:
+        """What compares the traits that such changes may have moved; of very many mixtures the last compare all."""
+        found = self._differences.get(changed)
+        if found is None:
+            if len(self._differences) >= DIFFERENCES_MAX and changed != -1:
+                return self._difference(-1)
+            found = self._differences[changed] = self._engine.difference(changed, _json)
+        return found
+
 
 def segments_text(profile: Profile) -> bytes:
     """The JSON of `_segments`: the memberships of now, by name."""
     return orjson.dumps(
         {
             name: {"since": time_text(since), "crossing": crossing}
-            for name, (crossing, since) in profile.members.items()
+            for name, (crossing, since) in in_order(profile.members).items()
             if crossing % 2
         }
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -35,6 +35,13 @@ KEYS_LOOKED_AT_MIN: Final = 20_000
 KEYS_LOOKED_AT_MAX: Final = 200_000
 KEYS_LOOKED_AT_A_CUSTOMER: Final = 20
 """A walk ends at KEYS_LOOKED_AT_MAX, and so many more for each customer wanted: other generations, other programs."""
+
+
+PROGRESS_EVERY: Final = 1_000
+"""So many profiles are read between two words of progress."""
+
+Progress = Callable[[int, int], None]
+"""Told how many profiles have been read, and of how many."""
 
 
 class ProfileKey(NamedTuple):

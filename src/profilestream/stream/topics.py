@@ -46,6 +46,7 @@ DESCRIBED: Final = (
 )
 REQUEST_TIMEOUT_MS: Final = 10_000
 SETTLE_TIMEOUT_S: Final = 15.0
+READABLE_TIMEOUT_S: Final = 5.0
 WAIT_FIRST_S: Final = 0.2
 WAIT_MAX_S: Final = 5.0
 
@@ -256,6 +257,27 @@ class Admin:
         ends = await self._ask(lambda: consumer.end_offsets(there))
         return {tp.topic: (begins[tp], ends[tp]) for tp in there}
 
+    async def wait_until_readable(self, topics: Iterable[str]) -> None:
+        """Returns when readers of committed records see all that is in these topics now.
+
+        Kafka answers the end of a transaction before its partitions know of it. Somebody else's transaction may be open
+        for long, so it is waited for a few seconds at most.
+        """
+        described = await self.describe(topics)
+        there = [TopicPartition(name, p) for name, info in described.items() if info for p in range(info.partitions)]
+        consumer = self._consumer_of("read_uncommitted")
+        try:
+            await self._ask(consumer.start)
+            ends = await self._ask(lambda: consumer.end_offsets(there))
+        finally:
+            await consumer.stop()
+        reader, deadline = await self._reader(), asyncio.get_running_loop().time() + READABLE_TIMEOUT_S
+        while asyncio.get_running_loop().time() < deadline:
+            readable = await self._ask(lambda: reader.end_offsets(there))
+            if all(readable[tp] >= ends[tp] for tp in there):
+                return
+            await asyncio.sleep(0.02)
+
     async def _offsets(self, topic: str, method: str) -> dict[int, int]:
         info = (await self.describe([topic]))[topic]
         if info is None:
@@ -267,16 +289,19 @@ class Admin:
 
     async def _reader(self) -> Any:
         if self._consumer is None:
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._kafka,
-                client_id="profilestream-admin",
-                isolation_level="read_committed",
-                enable_auto_commit=False,
-                request_timeout_ms=REQUEST_TIMEOUT_MS,
-            )
+            consumer = self._consumer_of("read_committed")
             await self._ask(consumer.start)
             self._consumer = consumer
         return self._consumer
+
+    def _consumer_of(self, isolation_level: str) -> Any:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._kafka,
+            client_id="profilestream-admin",
+            isolation_level=isolation_level,
+            enable_auto_commit=False,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
 
     async def committed(self, group: str) -> dict[tuple[str, int], int]:
         """A consumer group's committed offsets by (topic, partition); empty for an unknown group."""

@@ -93,10 +93,6 @@ class EventDecoder:
         """The event in a record's value, or why there is none; KeyError for an unknown type."""
         return self._decoders[type_name](value)
 
-    def decoder_for(self, type_name: str) -> Decode:
-        """`decode` of one type in its own words, for hot loops; KeyError for an unknown type."""
-        return self._decoders[type_name]
-
     def decoder_for_topic(self, topic: str) -> Decode:
         """`decode` of the records of one source's topic, in its words; KeyError for a topic of no source."""
         return self._of_topic[topic]

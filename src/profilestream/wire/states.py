@@ -12,9 +12,13 @@ import msgspec
 
 from profilestream.core.engine import Engine
 from profilestream.core.errors import StateMismatch
+from profilestream.core.ordered import in_order
 from profilestream.core.profile import Profile
 
 VERSION = 2
+PACKED_MEMBERS_MIN = 32
+"""From so many memberships on they are packed once and kept so: few events move a customer across a segment's border,
+and some customers are or were in thousands of segments."""
 _BIG_INTEGER = 1
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -32,10 +36,16 @@ _decode = msgspec.msgpack.Decoder(ext_hook=_extension).decode
 def encode_state(profile: Profile, engine: Engine) -> bytes:
     """The stored part of a profile."""
     slots, tiles, pending = engine.slots.canonical(profile)
-    held = profile.held if len(profile.held) < 2 else dict(sorted(profile.held.items()))
+    members: Any = profile.members
+    if len(members) < PACKED_MEMBERS_MIN:
+        in_order(members)
+    else:
+        if profile.packed_members is None:
+            profile.packed_members = _encode(in_order(members))
+        members = msgspec.Raw(profile.packed_members)
     state = (
         VERSION, engine.slots.layout, profile.revision, profile.event_time, profile.as_of,
-        slots, tiles, pending, profile.members, held, profile.ids,
+        slots, tiles, pending, members, in_order(profile.held), profile.ids,
     )  # fmt: skip
     try:
         return _encode(state)

@@ -42,6 +42,8 @@ class Group:
     absent: Any = ABSENT
     stands_for_one = True
     """Whether a profile stands for one token at a time, which is then its position."""
+    timed = False
+    """Whether positions are on a line of time: then `flip` is the place of the instant at which one moves next."""
 
     def __init__(self, node: Node, place: int) -> None:
         self.node = node

@@ -28,6 +28,7 @@ class Ordered(Group):
 
     def __init__(self, node: Node, place: int, timed: bool = False) -> None:
         super().__init__(node, place)
+        self.timed = timed
         self.line = Line(timed)
         self._equal: set[Any] = set()
 
