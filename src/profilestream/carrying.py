@@ -6,7 +6,8 @@ this:
 1. It reads their states from the live shard, together with that shard's positions and clock: all of one instant.
 2. It folds up to exactly those positions, and no further.
 3. In one commit each customer's profile takes over from the live state what both definitions fold alike, and what is
-   known of memberships (`core/carrying.py`). The head says up to which customer the shard has come.
+   known of memberships (`core/carrying.py`). The head says up to which customer the shard has come. What subscribers
+   had not been told of these memberships at that instant is kept in `repairs`, for they may never be.
 
 A customer who has not had a turn yet is folded meanwhile like all others, from wherever the log begins, and replaced in
 its turn. One who came to the live shard after the list of customers was read is in no page: then all events of that
@@ -31,16 +32,17 @@ from profilestream.core.engine import Crossing, Engine
 from profilestream.core.profile import Profile
 from profilestream.repair import SetBack
 from profilestream.settings import Settings
-from profilestream.store.commits import Carriage, Commit, Head, Membership
+from profilestream.store.commits import Carriage, Change, Commit, Head, Membership
 from profilestream.store.crossings import DAY_MS
 from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.shard_store import ShardStore
-from profilestream.store.walk import Page, ShardWalk
+from profilestream.store.walk import Page, ShardWalk, Untold
 from profilestream.stream.slices import Inbox
 from profilestream.wire.states import decode_state
 
 FROM_LIVE: Final = "live"
 """As a generation's start, {"from": "live"}: each shard begins where the live one stands."""
+CHANGES_A_CALL: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,14 @@ class Former:
 
 @dataclass(slots=True)
 class Part:
-    """What one commit carries: profiles, the crossings made on the way, and what readers see of memberships; up to
-    `carriage`, at a clock (ms; None leaves it)."""
+    """What one commit carries: profiles, the crossings made on the way, what was untold before these, and what readers
+    see of memberships; up to `carriage`, at a clock (ms; None leaves it)."""
 
     carriage: Carriage
     clock: int | None = None
     profiles: dict[str, Profile] = field(default_factory=dict)
     crossings: list[tuple[str, Crossing]] = field(default_factory=list)
+    untold: list[Change] = field(default_factory=list)
     memberships: list[Membership] = field(default_factory=list)
 
 
@@ -88,6 +91,9 @@ class Carry:
         self._waiting: list[bytes] | None = None
         self._page: Page | None = None
         self._turns: Sequence[bytes] = ()
+        self._segments = [segment.name for segment in former.engine.definitions.segments]
+        self._untold: dict[tuple[bytes, str], Untold] = {}
+        self._known = "0-0"
 
     @property
     def is_done(self) -> bool:
@@ -119,6 +125,7 @@ class Carry:
         for done, (customer_id, own) in enumerate(mine.items(), 1):
             part.carriage = Carriage(customer_id)
             if (state := self._page.states[done - 1]) is not None:
+                part.untold += self._untold_of(customer_id)
                 self._take_over(part, state, own, now)
             if len(part.crossings) >= self._settings.commit_changes_max:
                 break
@@ -172,8 +179,32 @@ class Carry:
         turns = self._waiting[: self._settings.commit_customers_max]
         if not turns:
             return
-        self._page = await self._walk.page(turns, self._settings.commit_bytes_max)
-        self._turns = turns[: len(self._page.states)]
+        bytes_max = self._settings.commit_bytes_max
+        while True:
+            page = await self._walk.page(turns, bytes_max, CHANGES_A_CALL, self._known, self._segments)
+            self._note(page)
+            if sum(untold.place != "" for untold in page.untold) < CHANGES_A_CALL:
+                break  # else the page is of an instant at which more waited than is known
+        self._page, self._turns = page, turns[: len(page.states)]
+
+    def _note(self, page: Page) -> None:
+        """Keeps what waits in the outbox; what was announced since then is in topic `announced`, and is let go."""
+        told = page.head.announced.sequence if page.head.announced is not None else 0
+        self._untold = {pair: u for pair, u in self._untold.items() if not u.place or _sequence(u.place) > told}
+        for untold in page.untold:
+            self._untold.setdefault((untold.customer, untold.segment), untold)
+            self._known = untold.place or self._known
+
+    def _untold_of(self, customer_id: str) -> list[Change]:
+        """For the commit's changes, which in a silent shard leave the number before them in `repairs`."""
+        customer = customer_id.encode()
+        found = [self._untold.pop((customer, segment), None) for segment in self._segments]
+        return [Change(customer_id, u.segment, u.before + 1, "untold", b"") for u in found if u is not None]
+
+
+def _sequence(place: str) -> int:
+    """The number of the commit that brought a change to a place in the outbox."""
+    return int(place.partition("-")[0])
 
 
 async def begin_carrying(store: ShardStore, head: Head, walk: ShardWalk, from_live: bool) -> Head:

@@ -330,6 +330,7 @@ class Updater:
         crossed = profiles if stage else {customer_id for customer_id, _ in crossings}
         write, repair = self._writer.write, self._repair if stage == "announce" else None
         cause, told = (repair.cause, repair.told) if repair is not None else (None, True)
+        untold = carried.untold if carried is not None else []
         commit = Commit(
             expected=self._commit,
             commit=token_hex(8),
@@ -339,7 +340,7 @@ class Updater:
             origins=origins,
             profiles=[write(p, c in crossed) for c, p in profiles.items()],
             memberships=self._memberships(crossings, carried),
-            changes=[self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings],
+            changes=untold + [self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings],
             due_before=self.clock if self.clock != CLOCK_START_MS else None,
             starts=self._starts,
             stage=stage,

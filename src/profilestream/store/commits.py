@@ -126,12 +126,13 @@ class Membership:
 
 @dataclass(slots=True)
 class Change:
-    """A segment change to announce; `value` are the bytes of the record's value, ready to send."""
+    """A segment change to announce; `value` are the bytes of the record's value, ready to send. One that is "untold" is
+    another generation's, for a silent shard to keep in mind."""
 
     customer_id: str
     segment: str
     crossing: int
-    change: Literal["entered", "exited"]
+    change: Literal["entered", "exited", "untold"]
     value: bytes
 
 

@@ -19,11 +19,23 @@ STATES: Final = script("states")
 CUSTOMERS_A_STEP: Final = 1_000
 
 
+class Untold(NamedTuple):
+    """A change that subscribers have not been told: its place in the outbox ("" in `repairs`), and the number that was
+    announced last before it."""
+
+    place: str
+    customer: bytes
+    segment: str
+    before: int
+
+
 class Page(NamedTuple):
-    """States of the first of the customers asked for, None for one who is gone, and the shard's head at that time."""
+    """States of the first of the customers asked for, None for one who is gone, and the shard's head at that time;
+    `untold` as it was asked for."""
 
     head: Head
     states: list[bytes | None]
+    untold: list[Untold]
 
 
 class ShardWalk:
@@ -43,9 +55,29 @@ class ShardWalk:
             if cursor == b"0":
                 return sorted(found)
 
-    async def page(self, customers: Sequence[bytes], bytes_max: int) -> Page:
-        """States of as many of these as weigh no more than that together, one at least."""
-        prefix = self._keys.state_prefix.encode()
-        keys: list[Any] = [prefix + customer for customer in customers]
-        head, *states = await self._pipeline.send("EVAL", STATES, 1 + len(keys), self._keys.head, *keys, bytes_max)
-        return Page(read_head(head), states)
+    async def page(
+        self,
+        customers: Sequence[bytes],
+        bytes_max: int,
+        changes_max: int = 0,
+        known: str = "0-0",
+        segments: Sequence[str] = (),
+    ) -> Page:
+        """States of as many of these as weigh no more than that together, one at least.
+
+        Of changes that wait in the outbox behind the `known` one, of whatever customers, `untold` has `changes_max` at
+        most; of a shard in repair also what is kept of these customers' memberships in `segments`.
+        """
+        keys = self._keys
+        states: list[Any] = [keys.state_prefix.encode() + customer for customer in customers]
+        named: list[Any] = [len(segments), *segments, *(customers if segments else ())]
+        head, untold, *found = await self._pipeline.send(
+            "EVAL", STATES, 3 + len(states), keys.head, keys.outbox, keys.repairs, *states,
+            bytes_max, changes_max, known, *named,
+        )  # fmt: skip
+        at = iter(untold)
+        return Page(
+            read_head(head),
+            found,
+            [Untold(p.decode(), c, s.decode(), int(n)) for p, c, s, n in zip(at, at, at, at, strict=True)],
+        )
