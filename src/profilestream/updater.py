@@ -2,7 +2,7 @@
 
     records of the shard, merged      take      the inbox, cut by offset
       -> events | dead letters        decode    wire
-      -> mine | strays                route     a customer of another shard goes to topic `rekeyed`
+      -> mine | strays                route     intake: a customer of another shard goes to topic `rekeyed`
       -> profiles                     load      cached, or one round trip to Redis
       -> profiles', crossings         fold      core, pure
       -> one Lua call                 commit    store
@@ -23,24 +23,19 @@ from secrets import token_hex
 from profilestream.carrying import Carry
 from profilestream.carrying import Part as Carried
 from profilestream.core.counting import counted
-from profilestream.core.engine import Crossing, Handler
+from profilestream.core.engine import Crossing
 from profilestream.core.profile import Profile
 from profilestream.due import Due
+from profilestream.intake import Batch, Intake
 from profilestream.repair import Repair, differing
 from profilestream.roles import Role
 from profilestream.store.commits import Commit, CommitReply, Head, Mark, Membership, Stage
-from profilestream.store.keys import shard_of
 from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
 from profilestream.stream.heralds import Herald, membership
-from profilestream.stream.outward import Outward
-from profilestream.stream.slices import Inbox, Record
-from profilestream.stream.sources import ELSEWHERE, Accepted
-from profilestream.stream.strays import Origin
+from profilestream.stream.slices import Inbox
 from profilestream.tools import Tools
-from profilestream.wire.dead_letters import Rejection
-from profilestream.wire.events import Event
 
 CLOCK_START_MS = -(1 << 62)
 WELL_AFTER_S = 1.0
@@ -50,19 +45,6 @@ at the beginning."""
 
 class Conflict(Exception):
     """The head is another writer's, or an older one: this updater's view of the shard is void."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """A run of records up to one position a topic, with what came of it."""
-
-    accepted: list[tuple[Event, Handler | None, Record, Origin | None]] = field(default_factory=list)
-    profiles: dict[str, Profile] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
-    outward: bool = False
-    origins: dict[str, int] = field(default_factory=dict)
-    began: dict[str, int] = field(default_factory=dict)
-    records: int = 0
 
 
 @dataclass(slots=True)
@@ -118,18 +100,15 @@ class Updater:
         self._repair = repair
         self._leader = leader
         self._carry = carry
-        self._role = role
-        self._customers = tools.customers
         self._segments = engine.definitions.by_segment
         self._began_s = time.monotonic()
         self._commit = head.commit
         self._sequence = head.sequence
-        self._origins = dict(head.origins)
-        self._outward = Outward(tools.producer, settings)
         self._writer = ProfileWriter(engine)
         self._herald = Herald(tools.generation.name, engine.definitions.fingerprint, settings.source)
         cached_max = max(settings.commit_customers_max * 2, settings.cached_profiles_max // shards)
         self._cache = ProfileCache(store, engine, cached_max)
+        self._intake = Intake(shard, inbox, self._cache, tools, role, head.origins)
         self._in_flight: deque[tuple[asyncio.Future[CommitReply], Commit, int]] = deque()
         self._due = Due(tools.turns, self.wake)
         self._head_checked_s = time.monotonic()
@@ -173,69 +152,19 @@ class Updater:
     # The way of the data
 
     async def _update(self) -> None:
-        batch = self._take()
+        batch = self._intake.take()
         self._made_room()
         if self._tools.pace is not None:
             await self._tools.pace.take(batch.records)
         if batch.outward:
             # Acknowledged before the positions pass it: a crash in between forwards again, and is found out.
-            await self._outward.flush()
+            await self._intake.flush()
         batch.profiles |= await self._cache.load(batch.missing)
         for part in self._fold(batch):
-            self._origins.update(part.origins)
+            self._intake.origins.update(part.origins)
             self._send(part.profiles, part.crossings, part.origins, part.events, positions=part.positions)
             if part.positions is not None and not await self._has_room():
                 return
-
-    def _take(self) -> Batch:
-        """Takes, decodes and routes records up to the limits of one commit."""
-        batch, limits = Batch(began=dict(self.inbox.positions)), self._settings
-        profiles, missing, accepted, cached = batch.profiles, batch.missing, batch.accepted, self._cache.get
-        take, read, now_ms = self.inbox.take, self._tools.sources.read, time.time_ns() // 1_000_000
-        size, records, chosen = 0, 0, self._customers
-        while len(profiles) + len(missing) < limits.commit_customers_max and size < limits.commit_bytes_max:
-            record = take()
-            if record is None:
-                break
-            size += len(record.value or b"")
-            records += 1
-            event, handler, origin = read(record, now_ms)
-            if event.__class__ is Rejection:
-                self._dead_letter(record, event, batch)
-                continue
-            if origin is not None and not self._is_new(origin, batch):
-                continue
-            customer_id = event.customer_id
-            if chosen is not None and customer_id not in chosen:
-                if shard_of(customer_id, self._shards) == self.shard:
-                    accepted.append((event, None, record, origin))  # it moves the clock, and nothing else
-                continue
-            if customer_id not in profiles and customer_id not in missing:
-                profile = cached(customer_id)
-                if profile is not None:
-                    profiles[customer_id] = profile
-                elif shard_of(customer_id, self._shards) == self.shard:
-                    missing.add(customer_id)
-                else:
-                    self._stray(Accepted(event, handler, record, origin), batch)
-                    continue
-            accepted.append((event, handler, record, origin))
-        batch.records = records
-        return batch
-
-    def _dead_letter(self, record: Record, rejection: Rejection, batch: Batch) -> None:
-        if self._role.is_silent or rejection is ELSEWHERE:
-            return  # it was told when the live generation came to it; or it is a stray that only others read
-        self._outward.dead_letter(record, rejection)
-        self._counters.count_dead_letter(rejection.reason)
-        batch.outward = True
-
-    def _stray(self, found: Accepted, batch: Batch) -> None:
-        if not self._role.forwards(found.record.topic):
-            return  # the live generation forwards it, and is past it already
-        self._outward.stray(found, self._shards)
-        self._counters.count_stray()
-        batch.outward = True
 
     def _fold(self, batch: Batch) -> Iterator[Part]:
         """Folds events in their order; the shard's clock moves before each. Duplicates are not counted.
@@ -497,12 +426,3 @@ class Updater:
 
     def _outbox_is_full(self) -> bool:
         return self.outbox_changes >= self._settings.outbox_changes_max
-
-    def _is_new(self, origin: Origin, batch: Batch) -> bool:
-        """Whether a forwarded record was not folded before; its origin's greatest offset then moves on."""
-        name = origin.name
-        if origin.offset <= batch.origins.get(name, self._origins.get(name, -1)):
-            self._counters.count_duplicates(1)
-            return False
-        batch.origins[name] = origin.offset
-        return True

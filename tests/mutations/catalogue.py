@@ -65,8 +65,8 @@ MUTATIONS: Final = (
             ),
             Edit(
                 "updater.py",
-                "        batch = self._take()\n",
-                "        self._before = dict(self.inbox.positions)\n        batch = self._take()\n",
+                "        batch = self._intake.take()\n",
+                "        self._before = dict(self.inbox.positions)\n        batch = self._intake.take()\n",
             ),
         ),
         (SIMULATOR,),
@@ -89,8 +89,8 @@ MUTATIONS: Final = (
         (
             Edit(
                 "updater.py",
-                "            await self._outward.flush()\n",
-                "            asyncio.ensure_future(self._outward.flush())\n",
+                "            await self._intake.flush()\n",
+                "            asyncio.ensure_future(self._intake.flush())\n",
             ),
         ),
         (SIMULATOR,),
@@ -184,8 +184,8 @@ MUTATIONS: Final = (
         "A shard does not remember which strays it has folded.",
         (
             Edit(
-                "updater.py",
-                "        if origin.offset <= batch.origins.get(name, self._origins.get(name, -1)):\n",
+                "intake.py",
+                "        if origin.offset <= batch.origins.get(name, self.origins.get(name, -1)):\n",
                 "        if False:\n",
             ),
         ),

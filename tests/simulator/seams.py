@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from profilestream import carrying, repair, shard, updater
+from profilestream import carrying, intake, repair, shard, updater
 from profilestream.store import outbox
 from profilestream.stream import announced, announcer, counters, forwarding, producers
 from tests.simulator import kafka_clients, redis_clients
@@ -60,6 +60,7 @@ def _last_record(kafka: str, topic: str, partition: int, holds: Any) -> Any:
 def install() -> None:
     """Puts all of it in place, for this Python process."""
     put: dict[Any, dict[str, Any]] = {
+        intake: {"time": _Time},
         updater: {"time": _Time, "token_hex": _token_hex},
         repair: {"token_hex": _token_hex},
         carrying: {"token_hex": _token_hex},
