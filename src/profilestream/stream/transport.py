@@ -22,6 +22,7 @@ from faust.transport.drivers.aiokafka import Transport as FaustTransport
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from profilestream.stream.bounds import Bounds
 from profilestream.stream.slices import Slice
 
 FETCH_BYTES = (64 * 1024, 1024 * 1024)
@@ -180,17 +181,21 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             return False
         return True
 
-    async def end_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
-        """The end of each partition as a reader of committed records sees it."""
-        ends = await self.call_thread(self._ensure_consumer().end_offsets, list(partitions))
-        return {TP(tp.topic, tp.partition): offset for tp, offset in ends.items()}
-
 
 class SliceConsumer(FaustConsumer):  # type: ignore[misc]
     """Faust's consumer without its bookkeeping of every offset: the heads hold the positions."""
 
     app: Any
     _thread: SliceConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        transport = cast(Any, self.transport)
+        self._bounds = Bounds(server_list(transport.url, transport.default_port), self.app.conf.broker_client_id)
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        await self._bounds.close()
 
     def _new_consumer_thread(self) -> SliceConsumerThread:
         return SliceConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -229,8 +234,7 @@ class SliceConsumer(FaustConsumer):  # type: ignore[misc]
 
     async def begin_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The first offset of each partition's log."""
-        begins = await self._thread.earliest_offsets(*partitions)
-        return {TP(tp.topic, tp.partition): offset for tp, offset in begins.items()}
+        return await self._bounds.begins(partitions)
 
     async def committed_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The group's committed offset of each partition that has one."""
@@ -242,8 +246,8 @@ class SliceConsumer(FaustConsumer):  # type: ignore[misc]
         return {tp: int(first) for tp, one in found.items() if (first := one.metadata.removeprefix(NOTE)).isdigit()}
 
     async def end_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
-        """The end of each partition's log."""
-        return await self._thread.end_offsets(partitions)
+        """The end of each partition's log, as a reader of committed records sees it."""
+        return await self._bounds.ends(partitions)
 
     @property
     def places(self) -> Places:
