@@ -66,9 +66,9 @@ class StateWalk:
     def _page(self, number: int, shard: ShardKeys, customers: list[bytes]) -> tuple[StoredStates, int]:
         """The states of the first of these, as many as fit, and of how many that is."""
         prefix = shard.state_prefix.encode()
-        keys = [shard.head, *(prefix + one for one in customers)]
-        with reaching(self._client):
-            flat, *states = self._client.eval(STATES, len(keys), *keys, PAGE_BYTES_MAX)
+        keys = [shard.head, shard.outbox, shard.repairs, *(prefix + one for one in customers)]
+        with reaching(self._client):  # who was told of what is not asked
+            flat, _, *states = self._client.eval(STATES, len(keys), *keys, PAGE_BYTES_MAX, 0, "0-0", 0)
         # Who has gone meanwhile has no state any more.
         there = [(one.decode(), state) for one, state in zip(customers, states, strict=False) if state is not None]
         return StoredStates(number, read_head(list(flat)).clock, there), len(states)
