@@ -57,6 +57,7 @@ class Worker:
         self.settings = settings
         self.known = Generations()
         self.works: dict[str, GenerationWork] = {}
+        self._beginning: dict[str, tuple[GenerationWork, asyncio.Task[None]]] = {}
         self._report = report
         self._clock = clock
         self._only = only
@@ -107,7 +108,8 @@ class Worker:
             await self._supervise(until_caught_up, each_look, following)
         finally:
             await end_tasks(*following)
-            works = list(self.works.values())
+            await end_tasks(*(task for _, task in self._beginning.values()))
+            works = [*self.works.values(), *(work for work, _ in self._beginning.values())]
             await asyncio.gather(*(work.stop() for work in works))
             if self._supervising:
                 self._show(final=True)
@@ -138,8 +140,25 @@ class Worker:
         return ({known.live.name: known.live} if known.live is not None else {}) | kept
 
     async def _match(self) -> None:
-        """Begins, ends and turns works, so that they are those that topic `generations` asks for."""
+        """Begins, ends and turns works, so that they are those that topic `generations` asks for.
+
+        What is under way here is turned first, and joining a group is not waited for: while others rebalance it may
+        take a minute, and a promotion of another generation is not to wait for it.
+        """
         wanted = self._wanted()
+        for name in wanted:
+            role = role_of(name, self.known, self.settings)
+            if name in self._beginning:
+                self._beginning[name][0].follow(role)
+            elif name in self.works:
+                if role != self.works[name].role:
+                    self._report(f"generation {name} {_is_now(role)}")
+                self.works[name].follow(role)
+        self._begun()
+        for name, generation in wanted.items():
+            known_here = name in self.works or name in self._beginning
+            if not known_here and (name, generation.created_at) not in self._given_up:
+                self._begin(generation, role_of(name, self.known, self.settings))
         for name in self.works.keys() - wanted.keys():
             work = self.works.pop(name)
             kept = self.known.by_name.get(name)
@@ -148,16 +167,8 @@ class Worker:
                 over = f"; it was kept until {kept.kept_until}, `profilestream drop {name}` frees it"
             self._report(f"no longer folding generation {name}{over}")
             await work.stop()
-        for name, generation in wanted.items():
-            role = role_of(name, self.known, self.settings)
-            if name in self.works:
-                if role != self.works[name].role:
-                    self._report(f"generation {name} {_is_now(role)}")
-                self.works[name].follow(role)
-            elif (name, generation.created_at) not in self._given_up:
-                await self._begin(generation, role)
 
-    async def _begin(self, generation: Generation, role: Role) -> None:
+    def _begin(self, generation: Generation, role: Role) -> None:
         work = GenerationWork(
             self.settings,
             generation,
@@ -171,16 +182,30 @@ class Worker:
         )
         meaning = f"{generation.shards} shards, definitions {generation.fingerprint}"
         self._report(f"folding generation {generation.name} ({meaning}){_as(role)}")
+        task = asyncio.create_task(self._started(work))
+        task.add_done_callback(lambda _: self._news.set())
+        self._beginning[generation.name] = work, task
+
+    async def _started(self, work: GenerationWork) -> None:
+        """Raises what keeps the live generation, or the only one, from being worked on; another one is let go."""
+        generation = work.generation
         try:
             await work.start()
         except ProfilestreamError as error:
             await work.stop()
-            if role.live is not None or self._only is not None:
+            if not work.role.is_silent or self._only is not None:
                 raise
             self._report(f"generation {generation.name} is not kept in step: {error}")
             self._given_up.add((generation.name, generation.created_at))
-        else:
-            self.works[generation.name] = work
+
+    def _begun(self) -> None:
+        """Takes in the works that have joined their groups."""
+        for name, (work, task) in list(self._beginning.items()):
+            if task.done():
+                del self._beginning[name]
+                task.result()
+                if (name, work.generation.created_at) not in self._given_up:
+                    self.works[name] = work
 
     async def _assert_live(self) -> None:
         """Where Redis does not say what the topic says, it is written again."""
@@ -209,14 +234,15 @@ class Worker:
             self._news.clear()
             await self._match()
             await self._look_for_failures(any_shard=until_caught_up)
-            if self._only is not None and not self.works:
+            if self._only is not None and not self.works and not self._beginning:
                 raise NotFound(f"generation {self._only} is there no longer")
             if each_look is not None:
                 await each_look()
             if time.monotonic() - shown >= self.settings.lag_report_interval_ms / 1000:
                 shown = time.monotonic()
                 self._show()
-            if until_caught_up and all([await work.caught_up() for work in self.works.values()]):
+            caught_up = until_caught_up and not self._beginning
+            if caught_up and all([await work.caught_up() for work in self.works.values()]):
                 break
             await self._pause(CAUGHT_UP_CHECK_S if until_caught_up else CHECK_S)
 
