@@ -17,10 +17,12 @@ class Profile:
     `slots` holds the aggregates' states in the program's order, `tiles` a dict from tile to state for each
     windowed slot, `pending` the states that an `ago` window does not see yet, by time. `held` says since when (ms) the
     condition of a segment's next crossing holds, where its pacing lets the crossing wait. `ids` are remembered
-    event ids, 16 bytes each: hash, arrival. What follows `due` is derived and never stored: `held_due` is when the
-    first of `held` crosses; `positions` and `flips` place the segment index's groups; `changed` says which traits may
-    differ from what was written, `known` has the hashes in `ids`, `packed_members` is `members` as it is stored, until
-    one of them changes, `stored` says whether there is a stored state of the customer.
+    event ids, 16 bytes each: hash, arrival. `wake` is when time alone shows anything next, as was found when this was
+    written last. What follows is derived and never stored: `due` is when time alone moves anything inside, `held_due`
+    when the first of `held` crosses; `positions` and `flips` place the segment index's groups; `changed` says which
+    traits may differ from what was written, `unsent` what has been found to differ and is in no commit yet, `known` has
+    the hashes in `ids`, `packed_members` is `members` as it is stored, until one of them changes, `stored` says whether
+    there is a stored state of the customer.
     """
 
     __slots__ = (
@@ -42,6 +44,8 @@ class Profile:
         "slots",
         "stored",
         "tiles",
+        "unsent",
+        "wake",
         "window_due",
         "written",
         "written_due",
@@ -64,6 +68,7 @@ class Profile:
         self.held: dict[str, int] = {}
         self.ids = b""
         self.known: set[bytes] | None = None
+        self.wake = NEVER
         self.due = NEVER
         self.window_due = NEVER
         self.held_due = NEVER
@@ -71,6 +76,7 @@ class Profile:
         self.flips: list[int] = []
         self.changed = 0
         self.stored = False
+        self.unsent: Any = None
         self.written: list[Any] | None = None
         self.written_due: int | None = None
         self.written_urgent: int | None = None

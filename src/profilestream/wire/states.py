@@ -14,8 +14,9 @@ from profilestream.core.engine import Engine
 from profilestream.core.errors import StateMismatch
 from profilestream.core.ordered import in_order
 from profilestream.core.profile import Profile
+from profilestream.core.words import NEVER
 
-VERSION = 2
+VERSION = 3
 PACKED_MEMBERS_MIN = 32
 """From so many memberships on they are packed once and kept so: few events move a customer across a segment's border,
 and some customers are or were in thousands of segments."""
@@ -34,7 +35,7 @@ _decode = msgspec.msgpack.Decoder(ext_hook=_extension).decode
 
 
 def encode_state(profile: Profile, engine: Engine) -> bytes:
-    """The stored part of a profile."""
+    """The stored part of a profile; its `wake` is as it was found last."""
     slots, tiles, pending = engine.slots.canonical(profile)
     members: Any = profile.members
     if len(members) < PACKED_MEMBERS_MIN:
@@ -46,6 +47,7 @@ def encode_state(profile: Profile, engine: Engine) -> bytes:
     state = (
         VERSION, engine.slots.layout, profile.revision, profile.event_time, profile.as_of,
         slots, tiles, pending, members, in_order(profile.held), profile.ids,
+        profile.wake if profile.wake < NEVER else None,
     )  # fmt: skip
     try:
         return _encode(state)
@@ -61,7 +63,7 @@ def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
             f"a stored state has layout {layout} (version {version}), the definitions have {engine.slots.layout}; "
             "it was written under other definitions or by another version: see `profilestream status`"
         )
-    revision, event_time, as_of, slots, tiles, pending, members, held, ids = rest
+    revision, event_time, as_of, slots, tiles, pending, members, held, ids, wake = rest
     if not revision:
         # Without an event, but announced once: only the numbers are kept, from which its next crossings go on.
         profile = engine.new_profile(customer_id)
@@ -75,6 +77,7 @@ def decode_state(data: bytes, customer_id: str, engine: Engine) -> Profile:
     profile.members = members
     profile.held = held
     profile.ids = ids
+    profile.wake = NEVER if wake is None else wake
     profile.stored = True
     return engine.revive(profile)
 
@@ -91,7 +94,7 @@ class Summary(NamedTuple):
 def summary_of(data: bytes) -> Summary | None:
     """What a state says besides its slots, under whichever definitions it was written; None for another version's."""
     try:
-        version, _, revision, event_time, as_of, _, _, _, members, _, _ = _decode(data)
+        version, _, revision, event_time, as_of, _, _, _, members, *_ = _decode(data)
     except (msgspec.DecodeError, ValueError, TypeError, StateMismatch):
         return None
     return Summary(revision, event_time, as_of, members) if version == VERSION else None
