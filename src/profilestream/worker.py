@@ -25,7 +25,6 @@ from profilestream.stream.generations import Generations
 from profilestream.stream.live import assert_live, take_up
 from profilestream.stream.reports import Troubles
 from profilestream.stream.topics import wait_for_kafka
-from profilestream.wire.times import parse_time
 
 # Profiles are many and have no cycles: looking through all of them for garbage, as Python does by default for every
 # few thousand new objects, costs more than folding.
@@ -65,6 +64,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._news = asyncio.Event()
         self._given_up: set[tuple[str, str]] = set()
+        self._asked_about: set[tuple[str, str]] = set()
         self._redis: Any = None
         self._troubles = Troubles(report)
         self._supervising = False
@@ -135,7 +135,7 @@ class Worker:
         kept = {
             name: generation
             for name, generation in known.by_name.items()
-            if generation.state == "kept" and is_in_step(generation, now_ms) and name != known.live_name
+            if generation.state == "kept" and not generation.is_over(now_ms) and name != known.live_name
         }
         return ({known.live.name: known.live} if known.live is not None else {}) | kept
 
@@ -161,12 +161,18 @@ class Worker:
                 self._begin(generation, role_of(name, self.known, self.settings))
         for name in self.works.keys() - wanted.keys():
             work = self.works.pop(name)
-            kept = self.known.by_name.get(name)
-            over = ""
-            if kept is not None and kept.state == "kept":
-                over = f"; it was kept until {kept.kept_until}, `profilestream drop {name}` frees it"
-            self._report(f"no longer folding generation {name}{over}")
+            self._report(f"no longer folding generation {name}")
             await work.stop()
+        if self._only is None:
+            self._ask_about_kept()
+
+    def _ask_about_kept(self) -> None:
+        """A line, once, for each generation whose time to be kept is over: it takes room, and nobody else asks."""
+        for generation in self.known.by_name.values():
+            one = generation.name, generation.kept_until
+            if generation.is_over(time.time_ns() // 1_000_000) and one not in self._asked_about:
+                self._asked_about.add(one)
+                self._report(generation.question)
 
     def _begin(self, generation: Generation, role: Role) -> None:
         work = GenerationWork(
@@ -272,11 +278,6 @@ class Worker:
                 line = work.counters.line(None if final else work.lag(), final)
                 if line is not None:
                     self._report(line)
-
-
-def is_in_step(generation: Generation, now_ms: int) -> bool:
-    """Whether a kept generation is to be kept in step still."""
-    return not generation.kept_until or parse_time(generation.kept_until) > now_ms
 
 
 def _as(role: Role) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +26,6 @@ from profilestream.stream.generations import Generations, Live
 from profilestream.stream.slices import Inbox, Slice
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.states import decode_state, encode_state
-from profilestream.worker import is_in_step
 
 TEXT = """
 [traits]
@@ -149,9 +149,12 @@ async def test_a_pace_holds_all_who_share_it_to_one_rate_and_another_rate_counts
         await waiting
 
 
-def test_a_kept_generation_is_in_step_until_its_time_is_over() -> None:
+def test_a_kept_generation_is_in_step_until_its_time_is_over_and_then_is_asked_about() -> None:
     kept = Generation("g1", 4, TEXT, "f", "2026", "kept", kept_until="2026-01-02T00:00:00.000Z")
-    assert is_in_step(kept, 1_767_225_600_000) and not is_in_step(kept, 1_767_312_000_001)
+    assert not kept.is_over(1_767_225_600_000) and kept.is_over(1_767_312_000_001)
+    assert not replace(kept, kept_until="").is_over(1_767_312_000_001)
+    assert not replace(kept, state="live").is_over(1_767_312_000_001)
+    assert "until 2026-01-02T00:00:00.000Z" in kept.question and "`profilestream drop g1`" in kept.question
 
 
 def test_what_a_replay_is_asked_for_is_read_or_refused(tmp_path: Any) -> None:

@@ -63,7 +63,9 @@ def test_how_it_was_made_and_for_how_long_it_is_kept_are_shown() -> None:
     assert _made(listed(generation("g2"))) == "from the log"
     assert _made(listed(generation("g2", start={"from": "2026-01-01"}))) == "from the log since 2026-01-01"
     assert _made(listed(generation("g2", method="carry", base="g1"))) == "carried from g1"
-    assert _state(listed(generation("g2", kept_until="2026-01-04"))) == "kept until 2026-01-04"
+    now, later = "2026-01-03T00:00:00.000Z", "2026-01-04T00:00:00.000Z"
+    assert _state(listed(generation("g2", kept_until=later))) == f"kept until {later}"
+    assert _state(listed(generation("g2", kept_until=now))) == f"kept until {now}, past"
     assert _state(listed(generation("g2", only={"shards": [1]}), "building")) == "building, a trial"
     assert _state(listed(generation("g2"), "live", repair=True)) == "live, 1 shard silent"
 

@@ -320,6 +320,12 @@ def test_status_says_what_waits_where() -> None:
     assert lines[-1] == "3 2026-01-04 00:00:00 UTC 3 3 6 2026-01-01 00:00:00 UTC"
 
 
+def test_status_asks_about_a_former_generation_whose_time_is_over() -> None:
+    former = Generation("g0", 2, "", "f", "2026", "kept", kept_until="2026-01-02T00:00:00.000Z")
+    (line,) = [line for line in lines_of(status(2, over=(former,))) if line.startswith("past")]
+    assert "g0 was kept in step until 2026-01-02T00:00:00.000Z: `profilestream drop g0`" in line
+
+
 def test_status_without_kafka_says_so_and_goes_on() -> None:
     lines = lines_of(status(2, kafka_problem="Kafka at h:2 does not answer"))
     assert "kafka Kafka at h:2 does not answer" in lines

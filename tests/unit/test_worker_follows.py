@@ -88,3 +88,19 @@ async def test_a_generation_that_is_dropped_while_its_group_comes_to_rest_is_let
     await match(worker)
     await match(worker)
     assert work.stopped and "g2" not in worker.works
+
+
+async def test_a_generation_whose_time_is_over_is_let_go_and_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "GenerationWork", Work)
+    Work.rebalanced = asyncio.Event()
+    said: list[str] = []
+    worker = Worker(Settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1/0"), said.append)
+    await match(worker, known("g3", 1))
+    await match(worker)
+    work: Any = worker.works["g1"]
+    there = known("g3", 1)
+    past = replace(there.by_name["g1"], kept_until=MADE)
+    await match(worker, Generations({**there.by_name, "g1": past}, there.live_now))
+    await match(worker)
+    assert work.stopped and worker.works.keys() == {"g3"}
+    assert said.count(past.question) == 1

@@ -79,6 +79,8 @@ def show_status(out: Console, status: Status) -> None:
     rows.add_row("dead letters", "unknown" if status.dead_letters is None else f"{status.dead_letters:,}")
     if status.missing_topics:
         rows.add_row("no topic", Text(f"{', '.join(status.missing_topics)}; run `profilestream init`", style="red"))
+    for former in status.over:
+        rows.add_row("past", Text(former.question, style="yellow"))
     people.show(out, rows)
     shown = status.shards
     if len(shown) > SHARDS_SHOWN:

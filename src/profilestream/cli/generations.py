@@ -111,12 +111,16 @@ def _show(found: Sequence[Listed]) -> None:
             _complete(one),
         )
     people.show(out, rows)
+    for one in found:
+        if one.state == "kept" and one.generation.is_over(one.now_ms):
+            print(one.generation.question)
 
 
 def _state(one: Listed) -> str:
     state = one.state
     if one.state == "kept" and one.generation.kept_until:
-        state = f"kept until {one.generation.kept_until}"
+        over = ", past" if one.generation.is_over(one.now_ms) else ""
+        state = f"kept until {one.generation.kept_until}{over}"
     if one.generation.only:
         state = f"{state}, a trial"
     return f"{state}, {counted(one.in_repair, 'shard')} silent" if one.in_repair and one.state == "live" else state

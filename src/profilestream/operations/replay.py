@@ -97,7 +97,10 @@ async def make_generation(settings: Settings, definitions: Definitions, wish: Wi
 async def _start(settings: Settings, topics: tuple[str, ...], asked: Mapping[str, Any]) -> dict[str, Any]:
     """The start with its offsets, which are then the same for every process and after every crash."""
     moment = asked.get("from")
-    if "offsets" in asked or moment in (None, "beginning", FROM_LIVE):
+    if "offsets" in asked:
+        await _check_offsets(settings, topics, asked["offsets"])
+        return dict(asked)
+    if moment in (None, "beginning", FROM_LIVE):
         return dict(asked) or {"from": "beginning"}
     at_ms, offsets = parse_time(moment), dict[str, dict[str, int]]()
     async with Admin(str(settings.kafka)) as admin:
@@ -105,6 +108,22 @@ async def _start(settings: Settings, topics: tuple[str, ...], asked: Mapping[str
             found = await admin.offsets_at(topic, at_ms)
             offsets[topic] = {str(partition): offset for partition, offset in found.items()}
     return {"from": moment, "offsets": offsets}
+
+
+async def _check_offsets(settings: Settings, topics: tuple[str, ...], asked: Mapping[str, Mapping[str, int]]) -> None:
+    """Raises UsageError for offsets that no log has: a shard would stand still there for good."""
+    if unknown := sorted(asked.keys() - set(topics)):
+        raise UsageError(f"--offsets: topic {unknown[0]} is not read; those that are: {', '.join(topics)}")
+    async with Admin(str(settings.kafka)) as admin:
+        for topic, places in asked.items():
+            begins, ends = await admin.begin_offsets(topic), await admin.end_offsets(topic)
+            for partition, offset in places.items():
+                place = f"--offsets: topic {topic}, partition {partition}"
+                if not partition.isascii() or not partition.isdigit() or int(partition) not in ends:
+                    raise UsageError(f"{place}: there is none; its partitions are 0 to {len(ends) - 1}")
+                begin, end = begins[int(partition)], ends[int(partition)]
+                if not begin <= offset <= end:
+                    raise UsageError(f"{place}: the log has offsets {begin} to {end}, so none can begin at {offset}")
 
 
 async def set_rate(settings: Settings, name: str, rate: float | None) -> None:

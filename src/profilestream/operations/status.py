@@ -5,6 +5,7 @@ Redis tells the live generation and where each shard is; Kafka tells how much li
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -20,6 +21,7 @@ from profilestream.store.commits import Head, read_head
 from profilestream.store.connection import AsyncClient, connect, reaching
 from profilestream.store.keys import Keys
 from profilestream.store.metadata import Generation, read_generation, read_live
+from profilestream.stream.generations import read_all
 from profilestream.stream.topic_layout import event_topics
 from profilestream.stream.topics import Admin
 from profilestream.wire.definitions import parse_definitions
@@ -48,6 +50,7 @@ class Status:
 
     `forwarded` is the lag of topics that are forwarded whole (their partitions are not the shards). `dead_letters`
     counts the records of their topic. `kafka_problem` says why Kafka told nothing; `missing_topics` are not there.
+    `over` are the former generations whose time to be kept in step is past, which take room for nothing.
     """
 
     namespace: str
@@ -61,6 +64,7 @@ class Status:
     missing_topics: tuple[str, ...] = ()
     forwarded: dict[str, int] = field(default_factory=dict)
     dead_letters: int | None = None
+    over: tuple[Generation, ...] = ()
 
     @property
     def outbox(self) -> int:
@@ -98,9 +102,14 @@ async def read_status(settings: Settings) -> Status:
     client = connect(settings.redis)
     try:
         live = await read_generation(client, settings.namespace, await read_live(client, settings.namespace))
-        return await status_of(client, settings, live)
+        status = await status_of(client, settings, live)
     finally:
         await client.aclose()
+    if status.kafka_problem is None:
+        known = await read_all(str(settings.kafka), settings.generations_topic, settings.namespace)
+        now_ms = time.time_ns() // 1_000_000
+        status.over = tuple(g for g in known.by_name.values() if g.name != live.name and g.is_over(now_ms))
+    return status
 
 
 async def status_of(client: AsyncClient, settings: Settings, generation: Generation) -> Status:

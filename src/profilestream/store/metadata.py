@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from ..core.errors import NotFound, StoreRefused
+from ..wire.times import parse_time
 from .connection import AsyncClient, SyncClient, reaching
 from .keys import Keys, live_key
 
@@ -46,6 +47,18 @@ class Generation:
     announce: str = "net"
     kept_until: str = ""
     turn: int = 0
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether it is a former live one, and the time up to which it was to be kept in step is past."""
+        return self.state == "kept" and bool(self.kept_until) and parse_time(self.kept_until) <= now_ms
+
+    @property
+    def question(self) -> str:
+        """What is asked about one whose time is over: it takes room, and nobody folds it any more."""
+        return (
+            f"generation {self.name} was kept in step until {self.kept_until}: `profilestream drop {self.name}` frees "
+            f"it, `profilestream replay {self.name}` brings it into step again"
+        )
 
 
 _JSON_FIELDS: Final = ("start", "only", "complete_since")
