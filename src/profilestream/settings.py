@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     tick_interval_ms: int = Field(200, ge=5)
     keep_former_ms: int = Field(24 * 3_600_000, ge=0)
     promote_lag_records_max: int = Field(10_000, ge=0)
+    align_records_min: int = Field(500, ge=1)
+    align_interval_ms: int = Field(15_000, ge=1)
     lag_report_interval_ms: int = Field(3_000, ge=100)
 
     @property

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from redis.exceptions import RedisError
 
+from profilestream.aligning import Alignment
 from profilestream.carrying import FROM_LIVE, Carry, Former, begin_carrying
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch
 from profilestream.repair import Repair, SetBack, Superseded, begin, first_positions, needs_turn, quiet
@@ -155,6 +156,7 @@ class Shard:
                 role=role,
                 leader=leader,
                 carry=carry,
+                alignment=self._alignment(role, head, repair, carry),
             )
             self._release_buffers()
             await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in positions.items()})
@@ -256,6 +258,12 @@ class Shard:
             )
         walk = self._former_walk(store, former)
         return Carry(former, walk, head.carried, self._topics, self._reached, tools.settings)
+
+    def _alignment(self, role: Role, head: Head, repair: Repair | None, carry: Carry | None) -> Alignment | None:
+        """For a silent shard that has nothing to carry, and may be promoted one day."""
+        if not role.is_silent or repair is not None or carry is not None or self._tools.generation.only:
+            return None
+        return Alignment(self.number, head, self._tools.announced, self._tools.settings)
 
     async def _begun(self, store: ShardStore) -> Head:
         """The head of a silent shard, which has a commit where profiles are to be carried."""

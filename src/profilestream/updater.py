@@ -16,10 +16,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
 
+from profilestream.aligning import Alignment
 from profilestream.carrying import Carry
 from profilestream.carrying import Part as Carried
 from profilestream.core.counting import counted
@@ -29,7 +30,7 @@ from profilestream.due import Due
 from profilestream.intake import Batch, Intake
 from profilestream.repair import Repair, differing
 from profilestream.roles import Role
-from profilestream.store.commits import Commit, CommitReply, Head, Mark, Membership, Stage
+from profilestream.store.commits import Change, Commit, CommitReply, Head, Mark, Membership, Stage
 from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
@@ -78,10 +79,11 @@ class Updater:
         role: Role,
         leader: Callable[[], Awaitable[dict[str, int]]] | None = None,
         carry: Carry | None = None,
+        alignment: Alignment | None = None,
     ) -> None:
         """`wall_clock` says to where the clock may go with no event, `made_room` is told when records were taken out of
         the inbox; `starts` are for the head, where they differ from what it says. Of a silent shard `leader` says how
-        far each topic may be folded, and `carry` takes profiles of the live one over."""
+        far each topic may be folded, `carry` takes profiles of the live one over, `alignment` announced numbers."""
         settings, engine, shards = tools.settings, tools.engine, tools.generation.shards
         self.shard = shard
         self.inbox = inbox
@@ -103,6 +105,7 @@ class Updater:
         self._repair = repair
         self._leader = leader
         self._carry = carry
+        self._alignment = alignment
         self._segments = engine.definitions.by_segment
         self._began_s = time.monotonic()
         self._commit = head.commit
@@ -141,6 +144,8 @@ class Updater:
                     await self._reconcile(self._repair)
                 elif self._carry is not None and self._carry.is_level(self.inbox):
                     await self._take_over(self._carry)
+                elif self._alignment is not None and await self._alignment.is_due():
+                    await self._align(self._alignment)
                 else:
                     await self._rest()
             await self._settle(0)
@@ -259,12 +264,12 @@ class Updater:
         mark: Mark | None = None,
         positions: Mapping[str, int] | None = None,
         carried: Carried | None = None,
+        noted: Sequence[Change] = (),
     ) -> None:
         """One commit: everything that the batch changed, and the positions that it reached (None: the inbox's)."""
-        crossed = profiles if stage else {customer_id for customer_id, _ in crossings}
+        crossed = profiles if stage or noted else {customer_id for customer_id, _ in crossings}
         write, repair = self._writer.write, self._repair if stage == "announce" else None
         cause, told = (repair.cause, repair.told) if repair is not None else (None, True)
-        untold = carried.untold if carried is not None else []
         commit = Commit(
             expected=self._commit,
             commit=token_hex(8),
@@ -274,7 +279,7 @@ class Updater:
             origins=origins,
             profiles=[write(p, c in crossed) for c, p in profiles.items()],
             memberships=self._memberships(crossings, carried),
-            changes=untold + [self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings],
+            changes=[*noted, *(self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings)],
             due_before=self.clock if self.clock != CLOCK_START_MS else None,
             starts=self._starts,
             stage=stage,
@@ -341,13 +346,25 @@ class Updater:
         if self._tools.pace is not None:
             await self._tools.pace.take(len(part.profiles))
         self.clock = max(self.clock, part.clock or self.clock)
-        self._send(part.profiles, part.crossings, {}, 0, carried=part)
+        self._send(part.profiles, part.crossings, {}, 0, carried=part, noted=part.untold)
         await self._settle(0)
         carry.passed(part)
         if carry.is_done:
             self._tools.report(f"shard {self.shard}: all profiles are carried")
             raise Conflict  # whoever is next begins from the head, without a carry
         await self.may_go_on()
+
+    async def _align(self, alignment: Alignment) -> None:
+        """Numbers that subscribers know are taken over ahead of a promotion."""
+        async for agreed in alignment.step(self._cache, self._engine, self.clock):
+            if self._stopping:
+                return
+            if self._tools.pace is not None:
+                await self._tools.pace.take(agreed.looked_at)
+            self._send(agreed.profiles, [], {}, 0, noted=agreed.noted)
+            await self._settle(0)
+        self._send({}, [], {}, 0, mark=alignment.mark)
+        await self._settle(0)
 
     # Between batches
 

@@ -293,6 +293,24 @@ MUTATIONS: Final = (
         (SIMULATOR,),
     ),
     Mutation(
+        "differs-unkept",
+        "Numbers that are compared ahead of a promotion are taken as agreed, also where they are not.",
+        (Edit("aligning.py", '"differs" if name in differing else "told"', '"told"'),),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "aligned-too-far",
+        "The mark of a silent shard lies behind what it has compared.",
+        (Edit("aligning.py", 'Mark(0, "0", self.since)', 'Mark(0, "0", self.since + 2)'),),
+        (SIMULATOR,),
+    ),
+    Mutation(
+        "untold-forgotten",
+        "What subscribers had not been told of a membership is not carried with it.",
+        (Edit("carrying.py", "                part.untold += self._untold_of(customer_id)\n", ""),),
+        (SIMULATOR,),
+    ),
+    Mutation(
         "silent-ahead",
         "A silent generation folds as far as the log goes, past the live one: strays fall between the two.",
         (Edit("shard.py", "        leader = role.leader\n", "        leader = None\n"),),

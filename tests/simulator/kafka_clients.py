@@ -122,6 +122,12 @@ class SimulatedAdmin:
         await self._channel.ask(lambda: None)
         return {t: TopicInfo(t, counts[t], {"max.message.bytes": "1048576"}) for t in topics}
 
+    async def end_offsets(self, topic: str) -> dict[int, int]:
+        logs = {tp.partition: log for tp, log in self._broker.logs.items() if tp.topic == topic}
+        return {
+            p: await self._channel.ask(lambda log=log: log.stable, KafkaConnectionError()) for p, log in logs.items()
+        }
+
 
 async def read_to_end(line: Timeline, broker: Broker, topic: str, since: Mapping[int, int]) -> AsyncIterator[Any]:
     """`stream.reading.read_to_end`, page by page."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from profilestream import carrying, intake, repair, shard, updater
+from profilestream import aligning, carrying, intake, repair, shard, updater
 from profilestream.store import outbox
 from profilestream.stream import announced, announcer, counters, forwarding, producers
 from tests.simulator import kafka_clients, redis_clients
@@ -69,7 +69,8 @@ def install() -> None:
         forwarding: {"time": _Time},
         counters: {"time": _Time},
         announcer: {"AIOKafkaProducer": _producer, "last_record": _last_record},
-        announced: {"read_to_end": _read_to_end},
+        announced: {"read_to_end": _read_to_end, "Admin": _admin, "time": _Time},
+        aligning: {"time": _Time},
         producers: {"AIOKafkaProducer": _producer, "Admin": _admin},
     }
     for module, names in put.items():

@@ -46,6 +46,8 @@ class World:
             outbox_changes_max=random.choice((2, 100_000, 100_000)),
             waiting_bytes_max=random.choice((1_500, 1_000_000)),
             timers_page_max=random.choice((1, 250)),
+            align_records_min=random.choice((1, 3, 500)),
+            align_interval_ms=random.choice((20, 300)),
         )
         self.known = Generations({"g1": definitions.generation(self.work.text, self.work.shards)}, Live("g1"))
         self.view = "g1"

@@ -195,6 +195,14 @@ class Engine:
             self._set_due(profile)
         return crossings
 
+    def agree(self, profile: Profile, announced: Mapping[str, int], clock: int) -> tuple[bool, list[str]]:
+        """Takes the announced number of each membership that is what was announced, and leaves all others: whether
+        any number changed, and the segments of those others."""
+        renumbered, differing = self._memberships.agree(profile, announced, clock)
+        if renumbered:
+            self._set_due(profile)
+        return renumbered, differing
+
     def settle(self, profile: Profile, segments: Collection[int], now: int, crossings: list[Crossing]) -> None:
         """Looks at segments (their places in the file's order) of which nobody has looked whether the profile, which
         stands at this clock, belongs in them; it crosses now, or begins to wait."""

@@ -156,27 +156,39 @@ class Memberships:
         definitions do not have, those who were told to be in it leave. A customer without an event is in none, and
         keeps numbers.
         """
-        members, crossings, renumbered = profile.members, [], False
-        for name in sorted(announced.keys() - self._numbers.keys()):
-            if announced[name] % 2:
-                crossings.append(Crossing(name, announced[name] + 1, clock, {}, None))
-        for name in sorted(announced.keys() & self._numbers.keys(), key=self._numbers.__getitem__):
-            told = announced[name]
-            number, since = members.get(name, (0, clock))
-            if number % 2 == told % 2:
-                if number != told:
-                    renumbered = True
-                    members[name] = [told, since]
-                continue
-            members[name] = [told + 1, clock]
-            judge = self._judges[self._numbers[name]]
-            crossings.append(Crossing(name, told + 1, clock, self._values(judge, profile, clock, {}), None))
+        crossings = []
+        renumbered, differing = self.agree(profile, announced, clock)
+        for name in differing:
+            number, values = announced[name] + 1, {}
+            if name in self._numbers:
+                profile.members[name] = [number, clock]
+                values = self._values(self._judges[self._numbers[name]], profile, clock, {})
+            crossings.append(Crossing(name, number, clock, values, None))
         if not crossings and not renumbered:
             return None
-        profile.members = {name: of for name, of in members.items() if of[0] or self._cools(name)}
+        self._renumbered(profile)
+        return crossings
+
+    def agree(self, profile: Profile, announced: Mapping[str, int], clock: int) -> tuple[bool, list[str]]:
+        """Gives memberships that are what was announced the announced number: whether that changed any, and the names
+        of the segments of which it is not so; first those that these definitions do not have, then in their order."""
+        members, renumbered = profile.members, False
+        differing = [name for name in sorted(announced.keys() - self._numbers.keys()) if announced[name] % 2]
+        for name in sorted(announced.keys() & self._numbers.keys(), key=self._numbers.__getitem__):
+            number, since = members.get(name, (0, clock))
+            if number % 2 != announced[name] % 2:
+                differing.append(name)
+            elif number != announced[name]:
+                renumbered = True
+                members[name] = [announced[name], since]
+        if renumbered:
+            self._renumbered(profile)
+        return renumbered, differing
+
+    def _renumbered(self, profile: Profile) -> None:
+        profile.members = {name: of for name, of in profile.members.items() if of[0] or self._cools(name)}
         profile.packed_members = None
         profile.held_due = self.first_held(profile)  # a cooldown counts from the leaving that subscribers know
-        return crossings
 
     def _cools(self, name: str) -> bool:
         """Whether a leaving is kept of which no number is left: its own time still keeps the customer out."""

@@ -19,7 +19,7 @@
 -- is not the expected one. Those with urgent timers come first.
 --
 -- While the head is marked `repair` changes do not go to the outbox: of each customer and segment the number before
--- the first of them is kept in `repairs`. Stages: 'begin' marks the head, with a sequence number that may leap;
+-- the first of them is kept in `repairs`; by a change that 'differs' it is replaced, by one that was 'told' forgotten. Stages: 'begin' marks the head, with a sequence number that may leap;
 -- 'announce' brings changes to the outbox all the same; 'end' takes the mark and `repairs` away.
 --
 -- `crossings` has of each segment how many members it has in this shard, and how many entered and left in each minute of
@@ -236,7 +236,12 @@ end
 if silent then
   at = changes_at
   for _ = 1, changes do
-    call('HSETNX', repairs_key, ARGV[at] .. '\0' .. ARGV[at + 1], string.format('%.0f', ARGV[at + 2] - 1))
+    local pair, before = ARGV[at] .. '\0' .. ARGV[at + 1], string.format('%.0f', ARGV[at + 2] - 1)
+    if ARGV[at + 3] == 'told' then
+      call('HDEL', repairs_key, pair)
+    else
+      call(ARGV[at + 3] == 'differs' and 'HSET' or 'HSETNX', repairs_key, pair, before)
+    end
     at = at + 5
   end
 elseif changes > 0 then

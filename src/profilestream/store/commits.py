@@ -126,13 +126,16 @@ class Membership:
 
 @dataclass(slots=True)
 class Change:
-    """A segment change to announce; `value` are the bytes of the record's value, ready to send. One that is "untold" is
-    another generation's, for a silent shard to keep in mind."""
+    """A segment change to announce; `value` are the bytes of the record's value, ready to send.
+
+    Of a silent shard only the number before is kept, in `repairs`: that of an "untold" change too, which is another
+    generation's; by one that "differs" it is replaced, by one that was "told" forgotten.
+    """
 
     customer_id: str
     segment: str
     crossing: int
-    change: Literal["entered", "exited", "untold"]
+    change: Literal["entered", "exited", "untold", "differs", "told"]
     value: bytes
 
 

@@ -6,7 +6,9 @@ answer any more; it opens the id anew, finds the shard in repair or in order, an
 
 from __future__ import annotations
 
+import time
 from contextlib import aclosing
+from typing import Final
 
 import msgspec
 
@@ -14,6 +16,9 @@ from profilestream.core.errors import LogMismatch
 from profilestream.settings import Settings
 from profilestream.stream.announcer import MARKER, AnnouncedPosition, Announcer
 from profilestream.stream.reading import read_to_end
+from profilestream.stream.topics import Admin
+
+ASKED_AN_INTERVAL: Final = 3
 
 
 class _Announced(msgspec.Struct, frozen=True):
@@ -25,6 +30,18 @@ class AnnouncedLog:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._ends: dict[int, int] = {}
+        self._ends_known_s = float("-inf")
+
+    async def end(self, shard: int) -> int:
+        """Where the shard's partition ended for readers of committed records, when Kafka was asked for some shard last;
+        it is asked a few times in each interval in which shards align."""
+        if time.monotonic() - self._ends_known_s > self._settings.align_interval_ms / 1000 / ASKED_AN_INTERVAL:
+            assert self._settings.kafka is not None
+            self._ends_known_s = time.monotonic()  # shards that ask meanwhile are answered by what was known
+            async with Admin(self._settings.kafka) as admin:
+                self._ends = await admin.end_offsets(self._settings.announced_topic)
+        return self._ends.get(shard, 0)
 
     async def position(self, shard: int) -> AnnouncedPosition | None:
         """Where the shard was when last announced, None when it never was; fences the shard's emitter."""
