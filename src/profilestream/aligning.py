@@ -21,7 +21,7 @@ from typing import Final
 from profilestream.core.engine import Engine
 from profilestream.core.profile import Profile
 from profilestream.settings import Settings
-from profilestream.store.commits import Change, Head, Mark
+from profilestream.store.commits import Head, Mark, Note
 from profilestream.store.profile_cache import ProfileCache
 from profilestream.stream.announced import AnnouncedLog
 
@@ -34,7 +34,7 @@ class Agreed:
 
     looked_at: int
     profiles: dict[str, Profile]
-    noted: list[Change]
+    noted: list[Note]
 
 
 class Alignment:
@@ -74,7 +74,7 @@ class Alignment:
                 if renumbered:
                     found.profiles[customer_id] = profile
                 found.noted += [
-                    Change(customer_id, name, number + 1, "differs" if name in differing else "told", b"")
+                    Note(customer_id, name, number, "differs" if name in differing else "told")
                     for name, number in announced.items()
                 ]
             yield found

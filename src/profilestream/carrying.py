@@ -32,7 +32,7 @@ from profilestream.core.engine import Crossing, Engine
 from profilestream.core.profile import Profile
 from profilestream.repair import SetBack
 from profilestream.settings import Settings
-from profilestream.store.commits import Carriage, Change, Commit, Head, Membership
+from profilestream.store.commits import Carriage, Commit, Head, Membership, Note
 from profilestream.store.crossings import DAY_MS
 from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.shard_store import ShardStore
@@ -64,7 +64,7 @@ class Part:
     clock: int | None = None
     profiles: dict[str, Profile] = field(default_factory=dict)
     crossings: list[tuple[str, Crossing]] = field(default_factory=list)
-    untold: list[Change] = field(default_factory=list)
+    untold: list[Note] = field(default_factory=list)
     memberships: list[Membership] = field(default_factory=list)
 
 
@@ -195,11 +195,11 @@ class Carry:
             self._untold.setdefault((untold.customer, untold.segment), untold)
             self._known = untold.place or self._known
 
-    def _untold_of(self, customer_id: str) -> list[Change]:
-        """For the commit's changes, which in a silent shard leave the number before them in `repairs`."""
+    def _untold_of(self, customer_id: str) -> list[Note]:
+        """What waited of a customer, the first of each segment."""
         customer = customer_id.encode()
         found = [self._untold.pop((customer, segment), None) for segment in self._segments]
-        return [Change(customer_id, u.segment, u.before + 1, "untold", b"") for u in found if u is not None]
+        return [Note(customer_id, u.segment, u.before, "untold") for u in found if u is not None]
 
 
 def _sequence(place: str) -> int:

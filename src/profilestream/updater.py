@@ -30,7 +30,7 @@ from profilestream.due import Due
 from profilestream.intake import Batch, Intake
 from profilestream.repair import Repair, differing
 from profilestream.roles import Role
-from profilestream.store.commits import Change, Commit, CommitReply, Head, Mark, Membership, Stage
+from profilestream.store.commits import Commit, CommitReply, Head, Mark, Membership, Note, Stage
 from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
@@ -264,7 +264,7 @@ class Updater:
         mark: Mark | None = None,
         positions: Mapping[str, int] | None = None,
         carried: Carried | None = None,
-        noted: Sequence[Change] = (),
+        noted: Sequence[Note] = (),
     ) -> None:
         """One commit: everything that the batch changed, and the positions that it reached (None: the inbox's)."""
         crossed = profiles if stage or noted else {customer_id for customer_id, _ in crossings}
@@ -279,7 +279,8 @@ class Updater:
             origins=origins,
             profiles=[write(p, c in crossed) for c, p in profiles.items()],
             memberships=self._memberships(crossings, carried),
-            changes=[*noted, *(self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings)],
+            changes=[self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings],
+            noted=noted,
             due_before=self.clock if self.clock != CLOCK_START_MS else None,
             starts=self._starts,
             stage=stage,

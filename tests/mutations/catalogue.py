@@ -163,8 +163,8 @@ MUTATIONS: Final = (
         (
             Edit(
                 "core/memberships.py",
-                "            members[name] = [told + 1, clock]\n",
-                "            told = number - 1\n            members[name] = [told + 1, clock]\n",
+                "            number, values = announced[name] + 1, {}\n",
+                "            number, values = profile.members.get(name, (announced[name] + 1, 0))[0], {}\n",
             ),
         ),
         (SIMULATOR,),

@@ -126,17 +126,27 @@ class Membership:
 
 @dataclass(slots=True)
 class Change:
-    """A segment change to announce; `value` are the bytes of the record's value, ready to send.
-
-    Of a silent shard only the number before is kept, in `repairs`: that of an "untold" change too, which is another
-    generation's; by one that "differs" it is replaced, by one that was "told" forgotten.
-    """
+    """A segment change to announce; `value` are the bytes of the record's value, ready to send. In a repair only the
+    number before is kept, of the first change of each customer and segment, in `repairs`."""
 
     customer_id: str
     segment: str
     crossing: int
-    change: Literal["entered", "exited", "untold", "differs", "told"]
+    change: Literal["entered", "exited"]
     value: bytes
+
+
+class Note(NamedTuple):
+    """For `repairs`, where a shard is silent: of a customer and segment `number` was announced last.
+
+    "untold" says that more has happened, "differs" that the shard itself says otherwise, whatever was kept before;
+    "told" that it agrees, and nothing is to be kept.
+    """
+
+    customer_id: str
+    segment: str
+    number: int
+    why: Literal["untold", "differs", "told"]
 
 
 @dataclass(slots=True)
@@ -147,7 +157,8 @@ class Commit:
     `positions` leave the head's as they are (a commit of timers alone); otherwise `positions` has all
     topics. `origins` has only what changed. With `due_before` (ms) the reply names customers whose timers,
     after this commit's own writes, are due at or before it. `fingerprint` is given when definitions change, `starts`
-    when topics are read for the first time, `mark` when a repair ends, `carried` with profiles that were carried.
+    when topics are read for the first time, `mark` when a repair ends or numbers were aligned, `carried` with profiles
+    that were carried. `noted` comes before the changes.
     """
 
     expected: str
@@ -159,6 +170,7 @@ class Commit:
     profiles: Sequence[ProfileWrite] = ()
     memberships: Sequence[Membership] = ()
     changes: Sequence[Change] = ()
+    noted: Sequence[Note] = ()
     due_before: int | None = None
     fingerprint: str | None = None
     starts: Mapping[str, int] | None = None
@@ -222,6 +234,8 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
     if commit.carried is not None:
         origins += ("carried", str(commit.carried))
     changes: list[Text | int] = []
+    for customer_id, segment, number, why in commit.noted:
+        changes += (customer_id, segment, number + 1, why, b"")
     for change in commit.changes:
         changes += (change.customer_id, change.segment, change.crossing, change.change, change.value)
     return [
@@ -251,7 +265,7 @@ def commit_command(sha: str, keys: ShardKeys, commit: Commit, due_count_max: int
         len(urgent_set),
         len(urgent_gone),
         len(segment_keys),
-        len(commit.changes),
+        len(commit.noted) + len(commit.changes),
         commit.stage,
         *origins,
         *body,
