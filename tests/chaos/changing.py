@@ -19,8 +19,8 @@ from tests.oracle import shard_of
 SHARDS = 3
 CUSTOMERS = 30
 BEGAN_MS = 1_700_000_000_000
-EVENTS_A_BATCH = 8
-PAUSE_S = 0.15
+EVENTS_A_BATCH = 5
+PAUSE_S = 0.25
 LOOK_S = 0.01
 
 

@@ -27,7 +27,7 @@ from tests.integration.test_worker import wait_until
 from tests.kafka_records import read_arrivals, remove_topics
 
 SEED = int(os.environ.get("TEST_SEED", "0")) or time.time_ns() % 1_000_000
-ROUNDS = int(os.environ.get("TEST_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("TEST_ROUNDS", "4"))
 KEPT_MS = 15_000
 LEVEL_S_MAX = 90
 
@@ -228,7 +228,7 @@ def test_generations_change_exactly_whatever_is_killed_in_whatever_phase(
     there.command("init", there.file(0), "--shards", str(SHARDS))
     changes = topic_name("segment-changes")
     feeder = Feeder(servers.kafka, SEED)
-    feeder.feed(400)
+    feeder.feed(200)
     phases = [chance.choice(PHASES[:5]), *chance.sample(PHASES, len(PHASES))]
     phases = list(dict.fromkeys(phases))[:ROUNDS]
     try:
