@@ -332,7 +332,7 @@ MUTATIONS: Final = (
     Mutation(
         "removed-segments-forgotten",
         "Members of a segment that the new definitions do not have are never told to have left.",
-        (Edit("core/memberships.py", "            if announced[name] % 2:\n", "            if False:\n"),),
+        (Edit("core/memberships.py", " if announced[name] % 2]\n", " if False]\n"),),
         (SIMULATOR,),
     ),
     Mutation(
