@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from profilestream.cli.connection import KafkaOption, NamespaceOption, settings
 from profilestream.core.counting import counted
 from profilestream.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from profilestream.stream.archive_files import Format
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +35,9 @@ def export_log(
     since: Annotated[
         str | None, typer.Option(help="At first, records from this time on: RFC 3339, by when they arrived.")
     ] = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="jsonl|parquet", help="Parquet needs the extra `parquet`.")
+    ] = "jsonl",
     plain: Annotated[bool, typer.Option("--plain", help="Write .jsonl in place of .jsonl.gz.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="What was copied, as JSON.")] = False,
     kafka: KafkaOption = None,
@@ -44,6 +50,11 @@ def export_log(
     from profilestream.operations import export_log as exporting
     from profilestream.wire.times import parse_time
 
+    if format not in ("jsonl", "parquet"):
+        raise typer.BadParameter("write `jsonl` or `parquet`", param_hint="--format")
+    if plain and format != "jsonl":
+        raise UsageError("--plain is about JSON lines; leave it out")
+    kind: Format = "parquet" if format == "parquet" else "jsonl" if plain else "jsonl.gz"
     chosen = settings(kafka, None, namespace, needs=("kafka",))
     try:
         since_ms = None if since is None else parse_time(since)
@@ -52,7 +63,7 @@ def export_log(
     topics = tuple(topic or ()) or asyncio.run(exporting.live_topics(chosen))
     with _progress_bar() as progress:
         try:
-            done = asyncio.run(exporting.export_log(chosen, directory, topics, since_ms, not plain, progress))
+            done = asyncio.run(exporting.export_log(chosen, directory, topics, since_ms, kind, progress))
         except OSError as error:
             raise UsageError(f"cannot write to {directory}: {error.strerror or error}") from None
     if as_json:

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
+
 from profilestream.core.errors import LogMismatch, NotFound
 from profilestream.settings import Settings
 from profilestream.stream import generations
 from profilestream.stream.archive import Archive
+from profilestream.stream.archive_files import Format, check_format
 from profilestream.stream.reading import read_to_end
+from profilestream.stream.topic_ids import read_ids
 from profilestream.stream.topic_layout import event_topics
-from profilestream.stream.topics import Admin
+from profilestream.stream.topics import Admin, unavailable
 from profilestream.wire.definitions import parse_definitions
 
 PART_RECORDS_MAX: Final = 50_000
@@ -53,15 +57,17 @@ async def export_log(
     directory: Path,
     topics: Iterable[str],
     since_ms: int | None = None,
-    compress: bool = True,
+    format: Format = "jsonl.gz",
     progress: Progress = lambda done, total: None,
 ) -> Exported:
     """Copies what the archive does not have yet. `since_ms` (a record's timestamp) counts only for partitions of which
     nothing is archived.
 
     Raises NotFound for a topic that is not there, LogMismatch where archive and log do not join, UsageError for a
-    folder with another list, OSError for one that cannot be written, ServerUnavailable.
+    folder with another list or a format that is not installed, OSError for a folder that cannot be written,
+    ServerUnavailable.
     """
+    check_format(format)
     archive = Archive.open(directory)
     spans = await _spans(str(settings.kafka), archive, topics, since_ms)
     exported = Exported(0, spans)
@@ -69,7 +75,7 @@ async def export_log(
     progress(done, total)
     for (topic, partition), (begin, end) in spans.items():
         async for at, records in _parts(str(settings.kafka), topic, partition, begin, end):
-            await asyncio.to_thread(archive.add, topic, partition, begin, at, records, compress)
+            await asyncio.to_thread(archive.add, topic, partition, begin, at, records, format)
             exported.records += len(records)
             done, begin = done + at - begin, at
             progress(done, total)
@@ -81,6 +87,11 @@ async def _spans(
 ) -> dict[tuple[str, int], tuple[int, int]]:
     """The offsets to copy, by topic and partition, where there are any."""
     spans = {}
+    try:
+        ids = await read_ids(kafka)
+    except KafkaError as error:
+        raise unavailable(kafka, error) from None
+    archive.check_ids(ids)
     async with Admin(kafka) as admin:
         for topic, info in (await admin.describe(topics)).items():
             if info is None:
@@ -88,6 +99,8 @@ async def _spans(
             begins, ends = await admin.begin_offsets(topic), await admin.end_offsets(topic)
             starts = begins if since_ms is None else await admin.offsets_at(topic, since_ms)
             archive.partitions[topic] = info.partitions
+            if topic in ids:
+                archive.ids[topic] = ids[topic]
             for partition in range(info.partitions):
                 archive.join(topic, partition, begins[partition])
                 archived, end = archive.end(topic, partition), ends[partition]

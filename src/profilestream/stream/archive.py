@@ -1,50 +1,36 @@
 """An archive: records of topics in files, with the places that they had in Kafka, so that log and archive join.
 
-    DIR/archive.json                                what is there: see `Archive`
-    DIR/<topic>/<partition>-<begin>-<end>.jsonl.gz  the records of a partition from one offset to before another
-
-A line is a JSON object: offset, timestamp (ms), key, value, and headers, a list of [name, value]. Bytes are written as
-the text that they are in UTF-8, absent ones as null; where they are none, as {"base64": ...}.
+    DIR/archive.json                             what is there: see `Archive`
+    DIR/<topic>/<partition>-<begin>-<end>.FORMAT  the records of a partition from one offset to before another
 
 The list of files is written last, in one step. So a file is in the list whole or not at all, whatever breaks off; the
 next export writes over what is in no list. Each file begins where the one before it ends: holes in a log (compaction,
-markers) lie within files, and nothing lies between them.
+markers) lie within files, and nothing lies between them. A file that is not byte for byte what was written is found out
+before any record of it is given. How records lie in a file is in archive_files.py.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
+import asyncio
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final
 
 from profilestream.core.errors import LogMismatch, UsageError
+from profilestream.stream.archive_files import ArchivedRecord, Format, check_format, read_records, write_records
+from profilestream.stream.slices import weight
 
 LIST: Final = "archive.json"
 VERSION: Final = 1
-COMPRESSED: Final = ".jsonl.gz"
-PLAIN: Final = ".jsonl"
-
-
-class ArchivedRecord(NamedTuple):
-    """A record as a consumer gives it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file: the offsets of a partition from `begin` to before `end`, and how many `records` are there."""
+    """One file: the offsets of a partition from `begin` to before `end`, how many `records` are there, its SHA-256."""
 
     topic: str
     partition: int
@@ -52,14 +38,17 @@ class Part:
     end: int
     records: int
     file: str
+    sha256: str
 
 
 @dataclass(slots=True)
 class Archive:
-    """A folder of parts, in order of their offsets within each partition; `partitions` is the count of each topic."""
+    """A folder of parts, in order of their offsets within each partition; `partitions` is the count of each topic,
+    `ids` what Kafka calls it besides its name, where it tells (see topic_ids.py)."""
 
     directory: Path
     partitions: dict[str, int] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
     parts: dict[tuple[str, int], list[Part]] = field(default_factory=dict)
 
     @classmethod
@@ -72,6 +61,7 @@ class Archive:
             if listed["version"] != VERSION:
                 raise ValueError
             archive.partitions = {str(topic): int(count) for topic, count in listed["partitions"].items()}
+            archive.ids = {str(topic): str(one) for topic, one in listed["ids"].items()}
             for entry in listed["parts"]:
                 archive._put(Part(**entry))
         except FileNotFoundError:
@@ -90,6 +80,11 @@ class Archive:
         parts = self.parts.get((topic, partition))
         return parts[0].begin if parts else None
 
+    def covers(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether what follows an offset is archived here."""
+        parts = self.parts.get((topic, partition), [])
+        return bool(parts) and parts[0].begin <= offset < parts[-1].end
+
     def join(self, topic: str, partition: int, log_begin: int) -> None:
         """Raises LogMismatch where offsets are neither archived nor in a log that begins at `log_begin`."""
         end = self.end(topic, partition)
@@ -99,7 +94,32 @@ class Archive:
                 f"records {end} to {log_begin - 1} are in neither. Use an archive that has them, or another folder"
             )
 
-    def add(self, topic: str, partition: int, begin: int, end: int, records: Iterable[Any], compress: bool) -> Part:
+    def begin_with(self, topic: str, partition: int, log_begin: int) -> int:
+        """The first offset that archive or log have, of a log that begins at `log_begin`.
+
+        Raises LogMismatch where the archive has older records, and does not join the log.
+        """
+        begin = self.begin(topic, partition)
+        if begin is None or begin >= log_begin:
+            return log_begin
+        self.join(topic, partition, log_begin)
+        return begin
+
+    def check_ids(self, ids: Mapping[str, str]) -> None:
+        """Raises LogMismatch where a topic that Kafka calls by these ids now is another one than was archived."""
+        for topic, archived in self.ids.items():
+            if ids.get(topic, archived) != archived:
+                raise LogMismatch(
+                    f"topic {topic} is another one than was archived in {self.directory}: it was made anew, or the "
+                    "archive is of another Kafka. Offsets of the two do not join; use another folder"
+                )
+
+    def check_formats(self) -> None:
+        """Raises UsageError where a file needs what is not installed."""
+        for suffix in {Path(part.file).suffix for parts in self.parts.values() for part in parts}:
+            check_format(suffix)
+
+    def add(self, topic: str, partition: int, begin: int, end: int, records: Iterable[Any], format: Format) -> Part:
         """Writes the next part of a partition, and the list with it.
 
         Raises LogMismatch where it does not begin where the former part ends, OSError where nothing can be written.
@@ -107,18 +127,12 @@ class Archive:
         former = self.end(topic, partition)
         if former is not None and former != begin:
             raise LogMismatch(f"topic {topic}, partition {partition}: the archive goes on at {former}, not at {begin}")
-        name = f"{topic}/{partition}-{begin:020d}-{end:020d}{COMPRESSED if compress else PLAIN}"
+        name = f"{topic}/{partition}-{begin:020d}-{end:020d}.{format}"
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        count = 0
         with _durably(path) as out:
-            stream: Any = gzip.GzipFile("", "wb", 6, out, mtime=0) if compress else out
-            for record in records:
-                stream.write(encode(record) + b"\n")
-                count += 1
-            if compress:
-                stream.close()
-        part = Part(topic, partition, begin, end, count, name)
+            count = write_records(out, records, format)
+        part = Part(topic, partition, begin, end, count, name, _sha256(path))
         self._put(part)
         self._write_list()
         return part
@@ -129,16 +143,20 @@ class Archive:
             if part.end > begin:
                 yield from (record for record in self._read(part) if record.offset >= begin)
 
+    def first_timestamp(self, topic: str, partition: int) -> int | None:
+        """The timestamp (ms) of the first record of a partition, None where none is archived; raises as `records`."""
+        return next((record.timestamp for record in self.records(topic, partition)), None)
+
     def _read(self, part: Part) -> Iterator[ArchivedRecord]:
         path, count, at = self.directory / part.file, 0, part.begin
         try:
-            with gzip.open(path, "rb") if part.file.endswith(".gz") else path.open("rb") as lines:
-                for line in lines:
-                    record = decode(line, part.topic, part.partition)
-                    if not at <= record.offset < part.end:
-                        raise ValueError
-                    at, count = record.offset + 1, count + 1
-                    yield record
+            if _sha256(path) != part.sha256:
+                raise ValueError
+            for record in read_records(path, part.topic, part.partition):
+                if not at <= record.offset < part.end:
+                    raise ValueError
+                at, count = record.offset + 1, count + 1
+                yield record
             if count != part.records:
                 raise ValueError
         except (OSError, EOFError, ValueError, KeyError, TypeError):
@@ -155,7 +173,8 @@ class Archive:
 
     def _write_list(self) -> None:
         parts = [asdict(part) for key in sorted(self.parts) for part in self.parts[key]]
-        listed = {"version": VERSION, "partitions": dict(sorted(self.partitions.items())), "parts": parts}
+        topics = {"partitions": dict(sorted(self.partitions.items())), "ids": dict(sorted(self.ids.items()))}
+        listed = {"version": VERSION, **topics, "parts": parts}
         with _durably(self.directory / LIST) as out:
             out.write(json.dumps(listed, indent=1, ensure_ascii=False).encode() + b"\n")
 
@@ -181,36 +200,30 @@ class _durably:
             self._part.replace(self._path)
 
 
-def encode(record: Any) -> bytes:
-    """The line of a record."""
-    said = {
-        "offset": record.offset,
-        "timestamp": record.timestamp,
-        "key": _text(record.key),
-        "value": _text(record.value),
-        "headers": [[name, _text(value)] for name, value in record.headers or ()],
-    }
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+class Reading:
+    """One partition's archived records from an offset on, a few at a time; files are read in a thread."""
+
+    def __init__(self, archive: Archive, topic: str, partition: int, begin: int) -> None:
+        end = archive.end(topic, partition)
+        assert end is not None
+        self.end = end
+        self._records = archive.records(topic, partition, begin)
+
+    async def next(self, bytes_max: int) -> list[ArchivedRecord]:
+        """The next records, until they weigh so much; none at the end. Raises LogMismatch for a damaged file."""
+        return await asyncio.to_thread(self._take, bytes_max)
+
+    def _take(self, bytes_max: int) -> list[ArchivedRecord]:
+        found: list[ArchivedRecord] = []
+        size = 0
+        for record in self._records:
+            found.append(record)
+            size += weight(record)
+            if size >= bytes_max:
+                break
+        return found
 
 
-def decode(line: bytes, topic: str, partition: int) -> ArchivedRecord:
-    """The record of a line; raises ValueError, KeyError or TypeError."""
-    said = json.loads(line)
-    headers = tuple((str(name), _bytes(value)) for name, value in said["headers"])
-    key, value = _bytes(said["key"]), _bytes(said["value"])
-    return ArchivedRecord(topic, partition, int(said["offset"]), int(said["timestamp"]), key, value, headers)
-
-
-def _text(data: bytes | None) -> str | dict[str, str] | None:
-    if data is None:
-        return None
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode()}
-
-
-def _bytes(said: Any) -> bytes | None:
-    if said is None:
-        return None
-    return said.encode() if isinstance(said, str) else base64.b64decode(said["base64"], validate=True)
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
