@@ -27,6 +27,7 @@ from profilestream.store.connection import connect
 from profilestream.store.keys import Keys
 from profilestream.store.metadata import Generation, read_generation
 from profilestream.stream.announced import AnnouncedLog
+from profilestream.stream.archive import Archive
 from profilestream.stream.counters import Counters
 from profilestream.stream.endings import end_tasks
 from profilestream.stream.forwarding import Forwarder
@@ -72,7 +73,8 @@ class GenerationWork:
     """Folds one generation's shards between `start` and `stop`. `counters` counts what was done.
 
     `report` gets each line for a person. With the clock "event" time passes only as events say. `reassert` writes into
-    Redis which generation is live, where that was lost; `others` names all other generations.
+    Redis which generation is live, where that was lost; `others` names all other generations. What
+    the log no longer has is read from `archive`.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class GenerationWork:
         others: Callable[[], Iterable[str]],
         pace: Pace | None = None,
         program: Literal["worker", "replay"] = "worker",
+        archive: Archive | None = None,
     ) -> None:
         self._client_id = PROGRAM[program]
         self.settings = settings
@@ -93,6 +96,7 @@ class GenerationWork:
         self.role = role
         self.counters = Counters(role.is_silent)
         self.pace = pace
+        self._archive = archive
         self._report = report
         self._clock = clock
         self._reassert = reassert
@@ -138,6 +142,7 @@ class GenerationWork:
                 self._forwarded_by_others,
                 self.pace,
                 self._former if generation.method == "carry" else None,
+                self._archive,
             )
         )
         group = group_of(settings.namespace, generation.name)

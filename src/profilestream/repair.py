@@ -177,8 +177,9 @@ def first_positions(shard: int, head: Head, began: Mapping[str, int], begins: Ma
             raise LogMismatch(
                 f"topic {topic}, partition {shard}: the next record to fold is {position}, but the log begins at "
                 f"{begin}; records {position} to {begin - 1} were removed before they were folded, or Redis was set "
-                "back to before them. Restore a newer dump of Redis, or the records; to go on without them, fold into "
-                "another namespace. Raise the topic's retention"
+                "back to before them. Restore a newer dump of Redis, or the records; where an archive has them, let "
+                "`profilestream replay` fold them with --archive; to go on without them, fold into another namespace. "
+                "Raise the topic's retention"
             )
         positions[topic] = position
     return positions

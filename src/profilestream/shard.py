@@ -15,6 +15,7 @@ from faust.types import TP
 from redis.exceptions import RedisError
 
 from profilestream.aligning import Alignment
+from profilestream.archived import Feed, begins_with, read_first
 from profilestream.carrying import FROM_LIVE, Carry, Former, begin_carrying
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch
 from profilestream.repair import Repair, SetBack, Superseded, begin, first_positions, needs_turn, quiet
@@ -58,6 +59,7 @@ class Shard:
         self._tools = tools
         self._follows_wall = wall_clock
         self._updater: Updater | None = None
+        self._feed: Feed | None = None
         self._task: asyncio.Task[None] | None = None
         self._work: asyncio.Task[None] | None = None
         self._full: set[str] = set()
@@ -139,14 +141,14 @@ class Shard:
             await store.load_script()
             role = tools.role
             head, repair = await self._head(store, role)
-            positions, starts = await self._positions(head, repair)
+            positions, starts, archived = await self._positions(head, repair)
             carry = await self._carry(store, role, head)
             leader = self._leader(store, role) if carry is None else carry.limits
             limits = repair.target.positions if repair is not None else None if leader is None else await leader()
             updater = self._updater = Updater(
                 shard=self.number,
                 head=head,
-                inbox=Inbox(positions, limits),
+                inbox=Inbox(positions, limits, archived),
                 store=store,
                 tools=tools,
                 wall_clock=self._wall_clock,
@@ -159,19 +161,47 @@ class Shard:
                 alignment=self._alignment(role, head, repair, carry),
             )
             self._release_buffers()
-            await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in positions.items()})
+            places = positions | archived
+            await self._consumer.seek_all({TP(topic, self.number): offset for topic, offset in places.items()})
             if role is not tools.role:
                 raise Conflict  # the head was read in another role
-            self._work = asyncio.create_task(updater.run())
+            work = self._work = asyncio.create_task(updater.run())
+            feeding = self._read_archive(archived, updater, work) if archived else None
             try:
-                await asyncio.shield(self._work)
+                await asyncio.shield(work)
             except asyncio.CancelledError:
-                if not self._work.cancelled():
-                    await end_tasks(self._work)
+                if not work.cancelled():
+                    await end_tasks(work)
                     raise
+                if feeding is not None and feeding.done():
+                    feeding.result()  # raises what ended the work, if it was that
                 raise Conflict from None
+            finally:
+                if feeding is not None:
+                    self._feed = None
+                    await end_tasks(feeding)
         finally:
             await pipeline.close()
+
+    def _read_archive(
+        self, archived: Mapping[str, int], updater: Updater, work: asyncio.Task[None]
+    ) -> asyncio.Task[None]:
+        """Begins to read topics from the archive, up to where each is read from the log; a failure ends the work."""
+        tools = self._tools
+        assert tools.archive is not None
+        for topic in archived:
+            self._pause(topic)
+
+        async def go_on(topic: str, offset: int) -> None:
+            await self._consumer.seek_all({TP(topic, self.number): offset})
+            self._made_room()
+
+        self._feed = Feed(
+            tools.archive, self.number, archived, updater.inbox, tools.waiting_bytes_max, updater.wake.set, go_on
+        )
+        feeding = asyncio.create_task(self._feed.run())
+        feeding.add_done_callback(lambda task: task.cancelled() or (task.exception() and work.cancel()))
+        return feeding
 
     async def _head(self, store: ShardStore, role: Role) -> tuple[Head, Repair | None]:
         """The shard's head, and what it has to catch up with if it lacks what was announced, or a turn opens."""
@@ -283,8 +313,11 @@ class Shard:
         handed, position = self._consumer.handed_on(TP(topic, self.number))
         return max(arrived, position) if handed is not None and position is not None and arrived >= handed else arrived
 
-    async def _positions(self, head: Head, repair: Repair | None) -> tuple[dict[str, int], dict[str, int] | None]:
-        """Where each topic is read on, and where the logs of topics that are new here begin, if not at 0.
+    async def _positions(
+        self, head: Head, repair: Repair | None
+    ) -> tuple[dict[str, int], dict[str, int] | None, dict[str, int]]:
+        """Where each topic is read on, and where the logs of topics that are new here begin, if not at 0; and up to
+        where topics are read from the archive.
 
         Raises LogMismatch for a position that the log does not reach.
         """
@@ -298,7 +331,14 @@ class Shard:
             # A topic that is new here, or a Redis that has lost everything before anything was announced.
             began |= {tp.topic: first for tp, first in (await self._consumer.first_offsets(unknown)).items()}
         began |= self._asked_starts()
-        positions = first_positions(self.number, head, began, {t: begins[tp] for t, tp in partitions.items()})
+        archive, archived = self._tools.archive, dict[str, int]()
+        log: Mapping[str, int] = {topic: begins[tp] for topic, tp in partitions.items()}
+        there = log
+        if archive is not None:
+            there = begins_with(archive, self.number, {**began, **head.positions}, log)
+        positions = first_positions(self.number, head, began, there)
+        if archive is not None:
+            archived = read_first(archive, self.number, positions, log, {t: ends[tp] for t, tp in partitions.items()})
         for topic, tp in partitions.items():
             needed = max(positions[topic], target.positions.get(topic, 0) if target is not None else 0)
             if needed > ends[tp]:
@@ -313,7 +353,7 @@ class Shard:
                     "another namespace"
                 )
         self.starts = {t: p for t, p in positions.items() if p and t not in head.positions} | head.starts
-        return positions, self.starts if self.starts != head.starts else None
+        return positions, self.starts if self.starts != head.starts else None, archived
 
     def _asked_starts(self) -> dict[str, int]:
         """Where a replay was asked to begin, of each topic of which that is not the beginning of its log."""
@@ -326,11 +366,11 @@ class Shard:
     def put(self, piece: Slice) -> None:
         """Takes a slice in; raises Gap where the consumer must seek again.
 
-        Without an updater it is passed over, and its topic is not fetched from any more: while Redis is away the
-        whole log would be read for nothing.
+        Without an updater, or while its topic is read from the archive, it is passed over, and its topic is not fetched
+        from any more: while Redis is away the whole log would be read for nothing.
         """
         updater = self._updater
-        if updater is None:
+        if updater is None or updater.inbox.awaits(piece.topic):
             self._pause(piece.topic)
             return
         updater.inbox.put(piece)
@@ -345,7 +385,11 @@ class Shard:
     def _made_room(self) -> None:
         """Lets topics be fetched again whose waiting records have become few."""
         updater = self._updater
+        if self._feed is not None:
+            self._feed.made_room()
         for topic in list(self._full):
+            if updater is not None and updater.inbox.awaits(topic):
+                continue
             if updater is None or updater.inbox.waiting_bytes(topic) < self._tools.waiting_bytes_max // 2:
                 self._full.discard(topic)
                 self._consumer.on_buffer_drop(TP(topic, self.number))

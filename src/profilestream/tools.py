@@ -15,6 +15,7 @@ from profilestream.roles import Role
 from profilestream.settings import Settings
 from profilestream.store.metadata import Generation
 from profilestream.stream.announced import AnnouncedLog
+from profilestream.stream.archive import Archive
 from profilestream.stream.counters import Counters
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.reports import Troubles
@@ -31,7 +32,7 @@ class Tools:
     `report` gets a line for a person, `troubles` what stands in the way of which part. `reassert` writes into Redis
     which generation is live, where that was lost. `forwarded_by_others` says up to where other generations have
     forwarded partitions that belong to no shard; `pace` holds a replay to its rate; `former` gives the generation
-    whose profiles are taken over.
+    whose profiles are taken over; `archive` has records that the log no longer has.
     """
 
     settings: Settings
@@ -49,6 +50,7 @@ class Tools:
     forwarded_by_others: Callable[[Iterable[TP]], Awaitable[dict[TP, int]]]
     pace: Pace | None = None
     former: Callable[[], Awaitable[Former]] | None = None
+    archive: Archive | None = None
 
     def __post_init__(self) -> None:
         self._restart = asyncio.Lock()

@@ -19,6 +19,7 @@ from profilestream.roles import Role, role_of
 from profilestream.settings import Settings
 from profilestream.store.connection import connect, reaching
 from profilestream.store.metadata import Generation
+from profilestream.stream.archive import Archive
 from profilestream.stream.endings import end_tasks
 from profilestream.stream.following import follow_generations
 from profilestream.stream.generations import Generations
@@ -40,7 +41,8 @@ class Worker:
     """Folds the events of the live generation's shards, and of kept ones, until `stop`, or until caught up.
 
     `report` gets each line for a person. With the clock "event" time passes only as events say. With `only` it works on
-    that generation and on no other, whatever that is: a replay is a worker of a generation in the making.
+    that generation and on no other, whatever that is: a replay is a worker of a generation in the making. What
+    the log no longer has is read from `archive`.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Worker:
         clock: Clock = "wall",
         only: str | None = None,
         pace: Pace | None = None,
+        archive: Archive | None = None,
     ) -> None:
         if not settings.kafka or not settings.redis:
             raise UsageError("the worker needs --kafka and --redis (or PROFILESTREAM_KAFKA and PROFILESTREAM_REDIS)")
@@ -61,6 +64,7 @@ class Worker:
         self._clock = clock
         self._only = only
         self._pace = pace
+        self._archive = archive
         self._stopping = asyncio.Event()
         self._news = asyncio.Event()
         self._given_up: set[tuple[str, str]] = set()
@@ -185,6 +189,7 @@ class Worker:
             lambda: [name for name in self.known.by_name if name != generation.name],
             self._pace,
             "worker" if self._only is None else "replay",
+            self._archive,
         )
         meaning = f"{generation.shards} shards, definitions {generation.fingerprint}"
         self._report(f"folding generation {generation.name} ({meaning}){_as(role)}")

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from profilestream.cli import people
-from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.cli.connection import ArchiveOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.cli.definitions import FileOption, definitions_path
 from profilestream.cli.planning import looking
 from profilestream.cli.replaying import AnnounceOption, YesOption, announced
 from profilestream.cli.running import ClockOption, run_service
+from profilestream.core.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +39,7 @@ def apply(
         float | None,
         typer.Option("--max-rate", metavar="N", min=1, help="Records a second, of all processes together."),
     ] = None,
+    archive: ArchiveOption = None,
     yes: YesOption = False,
     clock: ClockOption = "wall",
     kafka: KafkaOption = None,
@@ -49,10 +51,13 @@ def apply(
     from profilestream.operations import apply as operation
     from profilestream.operations import plan as planning
     from profilestream.operations import plan_files
+    from profilestream.operations.archives import open_archive
     from profilestream.wire.definitions import read_definitions
 
     if clock not in ("wall", "event"):
         raise typer.BadParameter("write `wall` or `event`", param_hint="--clock")
+    if from_now and archive is not None:
+        raise UsageError("--from-now reads nothing of the past, and --archive is read for that; give one of them")
     kind: Any = clock
     choice = operation.Choice(announced(announce), from_now, allow_history_loss, max_rate, kind)
     path = definitions_path(what, flag)
@@ -61,8 +66,9 @@ def apply(
     found = settings(kafka, redis, namespace)
 
     async def work() -> None:
+        archived = await open_archive(found, archive)
         with looking() as (report, progress):
-            made = await planning.make_plan(found, definitions, progress=progress, report=report)
+            made = await planning.make_plan(found, definitions, progress=progress, report=report, archive=archived)
         if saved is not None:
             plan_files.check_current(saved, found.namespace, made.live)
         show_plan(people.console(), made, path, None)
@@ -76,7 +82,7 @@ def apply(
                 "Level with the live one. Readers switch, and what differs is announced. Go on?"
             )
 
-        await run_service(lambda: operation.Apply(found, made, choice, confirm, _say), True)
+        await run_service(lambda: operation.Apply(found, made, choice, confirm, _say, archived), True)
 
     asyncio.run(work())
 

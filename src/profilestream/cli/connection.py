@@ -30,6 +30,10 @@ NamespaceOption = Annotated[
     typer.Option("--namespace", metavar="NAME", help="Prefix of keys, default ps [PROFILESTREAM_NAMESPACE]."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ArchiveOption = Annotated[
+    Path | None,
+    typer.Option("--archive", metavar="DIR", help="What the log no longer has, as `export-log` wrote it."),
+]
 
 BOTH = ("kafka", "redis")
 

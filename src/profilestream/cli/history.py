@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -16,9 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from profilestream.cli import cards, history_cards, people
-from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.cli.connection import ArchiveOption, JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.errors import NotFound, UsageError
 from profilestream.operations import histories
+from profilestream.operations.archives import open_archive
 from profilestream.operations.history import History
 from profilestream.operations.history_entries import Entry
 from profilestream.operations.history_opening import open_history
@@ -59,6 +61,7 @@ def history(
     count: Annotated[
         int | None, typer.Option("--count", metavar="N", min=1, max=COUNT_MAX, help="The newest N.")
     ] = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
@@ -70,10 +73,10 @@ def history(
     chosen = settings(kafka, redis, namespace)
     with _Screen() as screen:
         if at is not None:
-            asyncio.run(_show_profile(chosen, customer, at, as_json, screen))
+            asyncio.run(_show_profile(chosen, customer, at, archive, as_json, screen))
         else:
             asked = _Asked(since, until, trait or [], segment or [], count)
-            asyncio.run(_show_entries(chosen, customer, asked, as_json, screen))
+            asyncio.run(_show_entries(chosen, customer, asked, archive, as_json, screen))
 
 
 class _Asked:
@@ -89,8 +92,10 @@ class _Asked:
         return parse_selection(found.generation, found.definitions, found.clock, *self._rest)
 
 
-async def _show_profile(chosen: Settings, customer: str, at: str, as_json: bool, screen: _Screen) -> None:
-    async with open_history(chosen, customer, screen.stage) as found:
+async def _show_profile(
+    chosen: Settings, customer: str, at: str, archive: Path | None, as_json: bool, screen: _Screen
+) -> None:
+    async with open_history(chosen, customer, screen.stage, await open_archive(chosen, archive)) as found:
         zone = ZoneInfo(found.definitions.timezone)
         moment = parse_moment("--at", at, found.clock, zone)
         async with screen.following(found):
@@ -110,9 +115,11 @@ async def _show_profile(chosen: Settings, customer: str, at: str, as_json: bool,
         cards.show_profile(screen.out, profile, found.definitions)
 
 
-async def _show_entries(chosen: Settings, customer: str, asked: _Asked, as_json: bool, screen: _Screen) -> None:
+async def _show_entries(
+    chosen: Settings, customer: str, asked: _Asked, archive: Path | None, as_json: bool, screen: _Screen
+) -> None:
     began = time.monotonic()
-    async with open_history(chosen, customer, screen.stage) as found:
+    async with open_history(chosen, customer, screen.stage, await open_archive(chosen, archive)) as found:
         selection = asked.selection(found)
         show = _print_json if as_json else history_cards.Teller(screen.out, found).show
         kept: deque[Entry] = deque(maxlen=asked.count)

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from profilestream.cli import people
-from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.cli.connection import ArchiveOption, JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.cli.definitions import FileArgument, FileOption, definitions_path
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def plan(
     detailed: Annotated[
         bool, typer.Option("--detailed-exit-code", help=f"Exit with {CHANGES} where anything changes.")
     ] = False,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
@@ -48,13 +49,19 @@ def plan(
     from profilestream.cli.plan_cards import show_plan
     from profilestream.operations import plan as planning
     from profilestream.operations import plan_files
+    from profilestream.operations.archives import open_archive
     from profilestream.wire.definitions import read_definitions
 
     path = definitions_path(definitions, flag)
     found = read_definitions(path)
     where = settings(kafka, redis, namespace)
     with _Crossings(wanted=as_json) as crossings, looking() as (report, progress):
-        made = asyncio.run(planning.make_plan(where, found, crossings.add, progress, report))
+
+        async def look() -> Plan:
+            archived = await open_archive(where, archive)
+            return await planning.make_plan(where, found, crossings.add, progress, report, archived)
+
+        made = asyncio.run(look())
         if out is not None:
             plan_files.save(made, out)
         if as_json:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
-from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.cli.connection import ArchiveOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.cli.running import ClockOption, UntilCaughtUp, run_service
 from profilestream.core.errors import UsageError
 from profilestream.wire.definitions import read_definitions
 from profilestream.wire.times import format_time, parse_time
+
+if TYPE_CHECKING:
+    from profilestream.stream.archive import Archive
 
 _NAME: Final = re.compile(r"g[0-9]{1,9}\Z")
 
@@ -51,6 +54,7 @@ def replay(
         float | None,
         typer.Option("--max-rate", metavar="N", min=1, help="Records a second, of all processes together."),
     ] = None,
+    archive: ArchiveOption = None,
     rate: Annotated[
         str | None, typer.Option("--set-rate", metavar="N|none", help="Set the rate of one that runs, and return.")
     ] = None,
@@ -61,6 +65,7 @@ def replay(
     namespace: NamespaceOption = None,
 ) -> None:
     """Fold the log into another generation beside the live one, in silence. Start as many as you like for one NAME."""
+    from profilestream.operations.archives import open_archive
     from profilestream.operations.replay import Replay, Wish, make_generation, set_rate
 
     if clock not in ("wall", "event"):
@@ -70,21 +75,24 @@ def replay(
         asyncio.run(set_rate(found, _named(what), _rate(rate)))
         return
     wish = Wish(_start(start, offsets), _only(customers, shards))
+    if archive is not None and start != "beginning":
+        raise UsageError("an archive is folded from its beginning, or from --offsets; leave out --from")
 
-    async def prepare() -> str:
+    async def prepare(archived: Archive | None) -> str:
         if _NAME.match(what):
             if wish.only or wish.start != {"from": "beginning"}:
                 raise UsageError(f"where {what} begins and whom it is about was said when it was made")
             name = what
         else:
-            name = (await make_generation(found, read_definitions(Path(what)), wish, typer.echo)).name
+            name = (await make_generation(found, read_definitions(Path(what)), wish, typer.echo, archived)).name
         if max_rate is not None:
             await set_rate(found, name, max_rate)
         return name
 
     async def work() -> None:
-        name = await prepare()
-        await run_service(lambda: Replay(found, name, _say, clock), until_caught_up)
+        archived = await open_archive(found, archive)
+        name = await prepare(archived)
+        await run_service(lambda: Replay(found, name, _say, clock, archived), until_caught_up)
 
     asyncio.run(work())
 

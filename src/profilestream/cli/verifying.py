@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from profilestream.cli import people
-from profilestream.cli.connection import JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
+from profilestream.cli.connection import ArchiveOption, JsonOption, KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.cli.progress import Reached, showing
 from profilestream.core.counting import counted
 from profilestream.core.errors import ProfilestreamError, UsageError
@@ -64,6 +64,7 @@ def verify(
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", min=0, max=SEED_MAX, help="The same sample as another time.")
     ] = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
@@ -78,6 +79,7 @@ def verify(
         ids=None if customers is None else read_ids(customers),
         shards=None if shards is None else parse_shards(shards),
         rate_max=max_rate,
+        archive=archive,
         seed=seed,
     )
     asyncio.run(_verify(settings(kafka, redis, namespace), asked, as_json))

@@ -24,6 +24,7 @@ from profilestream.carrying import FROM_LIVE
 from profilestream.core.changes_between import Changes
 from profilestream.core.counting import counted
 from profilestream.core.errors import ProfilestreamError
+from profilestream.operations.archives import ARCHIVE
 from profilestream.operations.plan import Plan
 from profilestream.operations.promote import Announce, promote, watch
 from profilestream.operations.reach import known_since
@@ -33,6 +34,7 @@ from profilestream.store.connection import AsyncClient, connect
 from profilestream.store.metadata import Generation
 from profilestream.store.places import read_heads, read_positions
 from profilestream.stream import generations
+from profilestream.stream.archive import Archive
 from profilestream.stream.topics import Report
 from profilestream.wire.times import format_time
 from profilestream.worker import Clock
@@ -53,16 +55,25 @@ class Choice:
 
 
 class Apply:
-    """Applies one plan; `confirm` is asked in a thread of its own, since it may take its time."""
+    """Applies one plan; `confirm` is asked in a thread of its own, since it may take its time. What the log no longer
+    has is read from `archive`."""
 
     def __init__(
-        self, settings: Settings, plan: Plan, choice: Choice, confirm: Callable[[], bool], report: Report
+        self,
+        settings: Settings,
+        plan: Plan,
+        choice: Choice,
+        confirm: Callable[[], bool],
+        report: Report,
+        archive: Archive | None = None,
     ) -> None:
         self._settings = settings
         self._plan = plan
         self._choice = choice
         self._confirm = confirm
         self._report = report
+        # Nothing of it is read where everything is taken over.
+        self._archive = archive if wish_of(plan, choice).start["from"] != FROM_LIVE else None
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
@@ -76,7 +87,7 @@ class Apply:
         made = await self._generation()
         if choice.rate is not None:
             await set_rate(self._settings, made.name, choice.rate)
-        replay = Replay(self._settings, made.name, self._report, choice.clock)
+        replay = Replay(self._settings, made.name, self._report, choice.clock, self._archive)
         working = asyncio.create_task(replay.run())
         try:
             await self._until_level(made, working)
@@ -106,10 +117,11 @@ class Apply:
                 and there.fingerprint == self._plan.changes.after.fingerprint
                 and not there.only
                 and there.start.get("from") == wish.start["from"]
+                and (ARCHIVE in there.start) == (self._archive is not None)
             ):
                 self._report(f"going on with generation {there.name}, which is in the making")
                 return there
-        return await make_generation(self._settings, self._plan.changes.after, wish, self._report)
+        return await make_generation(self._settings, self._plan.changes.after, wish, self._report, self._archive)
 
     async def _until_level(self, made: Generation, working: asyncio.Task[None]) -> None:
         """Returns when all has been taken over and nothing is left to fold, or for a while as little as a promotion

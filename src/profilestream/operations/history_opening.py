@@ -21,6 +21,7 @@ from profilestream.store.connection import AsyncClient, connect
 from profilestream.store.keys import Keys, shard_of
 from profilestream.store.metadata import Generation, read_generation, read_live
 from profilestream.store.standing import Standing, read_standing, waiting_changes
+from profilestream.stream.archive import Archive
 from profilestream.stream.shard_log import ShardLog, Span
 from profilestream.stream.sources import Sources
 from profilestream.wire.changes import SegmentChange
@@ -30,9 +31,13 @@ from profilestream.wire.states import decode_state
 
 @asynccontextmanager
 async def open_history(
-    settings: Settings, customer_id: str, report: Callable[[str], None] = lambda line: None
+    settings: Settings,
+    customer_id: str,
+    report: Callable[[str], None] = lambda line: None,
+    archive: Archive | None = None,
 ) -> AsyncIterator[History]:
-    """The history of a customer of the live generation, up to what has been folded now.
+    """The history of a customer of the live generation, up to what has been folded now; what the log no longer has is
+    read from `archive`.
 
     `report` gets a line for each thing that takes its time before the first entry. Raises NotFound for an unknown
     customer, UsageError for an id that is no text, StateMismatch for a state of other definitions, ServerUnavailable
@@ -60,11 +65,11 @@ async def open_history(
     changes: list[tuple[SegmentChange, Known]] = [(change, "announced") for change in announced]
     changes += [(change, "waiting") for change in waiting]
     told = Told(changes, generation.name, numbers)
-    kept = await read_kept(settings, generation, shard, standing.head, Sources(engine, settings).topics)
+    kept = await read_kept(settings, generation, shard, standing.head, Sources(engine, settings).topics, archive)
     spans = {part.topic: Span(max(part.begins, part.first_read), part.position) for part in kept if part.readable}
     told.release(p for p in told.places if not _is_readable(p, shard, spans, settings.rekeyed_topic, kept))
     report("reading the log")
-    async with ShardLog(settings.kafka, shard, spans) as log:
+    async with ShardLog(settings.kafka, shard, spans, archive) as log:
         kept = [part.beginning(log.first_timestamps.get(part.topic)) for part in kept]
         yield History(customer_id, generation, engine, settings, standing, told, log, kept)
 

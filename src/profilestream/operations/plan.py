@@ -20,6 +20,7 @@ from profilestream.operations.sweep import Crossed, Progress, Sweep, sweep
 from profilestream.settings import Settings
 from profilestream.store.connection import connect
 from profilestream.store.metadata import Generation, read_generation, read_live
+from profilestream.stream.archive import Archive
 from profilestream.wire.definitions import parse_definitions
 
 Method = Literal["none", "sweep", "replay"]
@@ -55,18 +56,20 @@ async def make_plan(
     crossed: Crossed = lambda customer, segment, enters: None,
     progress: Progress = lambda done, total: None,
     report: Callable[[str], None] = lambda line: None,
+    archive: Archive | None = None,
 ) -> Plan:
-    """Compares definitions with the live generation's; `report` is told what takes its time.
+    """Compares definitions with the live generation's; `report` is told what takes its time. What an archive has counts
+    as the log's.
 
     Raises NotFound before `init`, ServerUnavailable without Kafka or Redis, StateMismatch for states that are not the
-    generation's.
+    generation's, LogMismatch where archive and log do not join.
     """
     assert settings.kafka is not None and settings.redis is not None
     live = await _live(settings)
     before = parse_definitions(live.definitions, f"generation {live.name}")
     changes = changes_between(before, definitions)
     report("looking at the log")
-    reaches = await read_reach(settings, definitions, live)
+    reaches = await read_reach(settings, definitions, live, archive)
     report("measuring a sample")
     costs = await estimate(settings, live, before, definitions, reaches, changes.needs_log)
     report("looking at profiles")

@@ -29,6 +29,7 @@ from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
 from profilestream.core.unchanged import Unchanged
+from profilestream.operations.archives import check_folded
 from profilestream.operations.initialise import server_addresses
 from profilestream.roles import leader_of
 from profilestream.settings import Settings
@@ -192,6 +193,7 @@ async def _check_level(settings: Settings, client: AsyncClient, wanted: Generati
         raise ProfilestreamError(
             f"generation {wanted.name} has folded nothing yet; run `profilestream replay {wanted.name}`"
         )
+    await check_folded(settings, wanted, own)
     if live is None:
         return
     left = [n for n, head in own.items() if head.carried is None or not head.carried.done]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ from profilestream.core.expressions import Aggregate
 from profilestream.operations.retention import NEVER_WHOLE
 from profilestream.settings import Settings
 from profilestream.store.metadata import Generation
+from profilestream.stream.archive import Archive
 from profilestream.stream.topic_ids import TopicIds
 from profilestream.stream.topics import Admin, TopicInfo, unavailable
 from profilestream.wire.times import parse_time
@@ -25,7 +27,8 @@ FORWARDED: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What one topic still has: `records` (offsets, holes too), and when the first arrived (ms; None: no record).
+    """What one topic still has, or an archive: `records` (offsets, holes too), and when the first arrived (ms; None: no
+    record).
 
     `gone` is how many were there before, all of which had arrived by `gone_ms` (None: nobody knows). With `limited`
     more will go, by age, by size or by compaction; of a `compacted` topic nobody knows what has gone. `made_anew` since
@@ -69,10 +72,12 @@ class Incomplete:
     inherited: bool = False
 
 
-async def read_reach(settings: Settings, definitions: Definitions, live: Generation) -> list[Reach]:
+async def read_reach(
+    settings: Settings, definitions: Definitions, live: Generation, archive: Archive | None = None
+) -> list[Reach]:
     """What each topic of the definitions has, in their order, and the topic of forwarded records last.
 
-    Raises ServerUnavailable without Kafka.
+    Raises ServerUnavailable without Kafka, LogMismatch where archive and log do not join.
     """
     kafka = str(settings.kafka)
     wanted = [(s.topic, s.type_name) for s in definitions.sources if s.type_name in definitions.types]
@@ -83,18 +88,38 @@ async def read_reach(settings: Settings, definitions: Definitions, live: Generat
         async with Admin(kafka) as admin:
             described = await admin.describe(topic for topic, _ in wanted)
             return [
-                await _reach(admin, topic, type_name, described[topic], await ids.is_other(topic))
+                await _reach(
+                    admin,
+                    topic,
+                    type_name,
+                    described[topic],
+                    await ids.is_other(topic),
+                    archive if _is_of_shards(described[topic], live) else None,
+                )
                 for topic, type_name in wanted
             ]
     except KafkaError as error:
         raise unavailable(kafka, error) from None
 
 
-async def _reach(admin: Admin, topic: str, type_name: str, info: TopicInfo | None, made_anew: bool) -> Reach:
+def _is_of_shards(info: TopicInfo | None, live: Generation) -> bool:
+    """Whether a topic is folded as it is. Records of others are forwarded, and archived where they went to."""
+    return info is not None and info.partitions == live.shards
+
+
+async def _reach(
+    admin: Admin, topic: str, type_name: str, info: TopicInfo | None, made_anew: bool, archive: Archive | None
+) -> Reach:
     if info is None:
         return Reach(topic, type_name, missing=True)
     begins, ends = await admin.begin_offsets(topic), await admin.end_offsets(topic)
     first = await admin.first_timestamps(topic)
+    if archive is not None:
+        for partition, log_begin in begins.items():
+            begins[partition] = archive.begin_with(topic, partition, log_begin)
+            if begins[partition] < log_begin:
+                at = await asyncio.to_thread(archive.first_timestamp, topic, partition)
+                first |= {} if at is None else {partition: at}
     cut = [first.get(partition) for partition, begin in begins.items() if begin]
     return Reach(
         topic,

@@ -10,6 +10,7 @@ Steps; each is found done or not done by the next run, and by other processes th
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from typing import Any, Final, Literal
 
 from profilestream.carrying import FROM_LIVE
 from profilestream.core.definitions import Definitions
-from profilestream.core.errors import NotFound, UsageError
+from profilestream.core.errors import NotFound, ServerUnavailable, UsageError
 from profilestream.generation_work import PROGRAM, group_of
+from profilestream.operations.archives import check_start, start_with
 from profilestream.operations.initialise import make_topics, server_addresses
 from profilestream.pace import Pace
 from profilestream.settings import Settings
@@ -27,6 +29,7 @@ from profilestream.store.keys import Keys
 from profilestream.store.metadata import Generation, write_generation
 from profilestream.store.places import read_positions
 from profilestream.stream import generations
+from profilestream.stream.archive import Archive
 from profilestream.stream.generations import Changed, Generations
 from profilestream.stream.topic_layout import event_topics
 from profilestream.stream.topics import Admin, Report
@@ -49,8 +52,14 @@ class Wish:
     complete_since: Mapping[str, str] = field(default_factory=dict)
 
 
-async def make_generation(settings: Settings, definitions: Definitions, wish: Wish, report: Report) -> Generation:
-    """Steps 1 to 3. Raises UsageError for a wish that cannot be meant, NotFound where no generation is live."""
+async def make_generation(
+    settings: Settings, definitions: Definitions, wish: Wish, report: Report, archive: Archive | None = None
+) -> Generation:
+    """Steps 1 to 3; with an archive the generation begins where that begins.
+
+    Raises UsageError for a wish that cannot be meant, NotFound where no generation is live, LogMismatch where archive
+    and log do not join.
+    """
     kafka, redis = server_addresses(settings)
     topics = event_topics(definitions)
     known = await generations.read_all(kafka, settings.generations_topic, settings.namespace)
@@ -63,9 +72,12 @@ async def make_generation(settings: Settings, definitions: Definitions, wish: Wi
     try:
         await check_server(client)
         await make_topics(settings, topics, shards, report)  # 1
-        start = await _start(settings, (*topics, settings.rekeyed_topic), wish.start)
+        read = (*topics, settings.rekeyed_topic)
+        start = await _start(settings, read, wish.start)
         moment = wish.start.get("from")
         since = dict.fromkeys((t.name for t in definitions.traits), moment) if "offsets" in start and moment else {}
+        if archive is not None:
+            start |= await start_with(settings, archive, read, known.live, start.get("offsets", {}))
 
         def decide(known: Generations) -> Changed:
             assert known.live is not None
@@ -140,18 +152,22 @@ async def set_rate(settings: Settings, name: str, rate: float | None) -> None:
 
 
 class Replay:
-    """Folds one generation that is in the making, until `stop`, until caught up, or until workers have it.
+    """Folds one generation that is in the making, until `stop`, until caught up, or until workers have it. What the log
+    no longer has is read from `archive`.
 
     `report` gets a line each few seconds with how far it is, the rate, and the time left.
     """
 
-    def __init__(self, settings: Settings, name: str, report: Report, clock: Any = "wall") -> None:
+    def __init__(
+        self, settings: Settings, name: str, report: Report, clock: Any = "wall", archive: Archive | None = None
+    ) -> None:
         server_addresses(settings)
+        self._archive = archive
         self._settings = settings
         self._name = name
         self._report = report
         self._pace = Pace()
-        self._worker = Worker(settings, report, clock, only=name, pace=self._pace)
+        self._worker = Worker(settings, report, clock, only=name, pace=self._pace, archive=archive)
         self._client: AsyncClient = connect(str(settings.redis))
         self._looked_s = self._told_s = time.monotonic()
         self._seen: list[tuple[float, int]] = []
@@ -162,8 +178,11 @@ class Replay:
         self._worker.stop()
 
     async def run(self, until_caught_up: bool = False) -> None:
-        """Works; raises as a worker does, and NotFound when the generation is dropped."""
+        """Works; raises as a worker does, NotFound when the generation is dropped, and UsageError where it needs an
+        archive and there is none, or the other way round."""
         try:
+            with contextlib.suppress(ServerUnavailable):  # lost servers are waited for; shards say the same
+                await check_start(self._settings, self._name, self._archive)
             await self._worker.run(until_caught_up, self._look)
             if until_caught_up:
                 self._report(f"{self._name} has caught up")

@@ -14,9 +14,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from profilestream.core.errors import UsageError
+from profilestream.operations.archives import open_archive
 from profilestream.operations.retention import Kept
 from profilestream.operations.sizes import count_customers
 from profilestream.operations.verification.choosing import HASHES, Choice
@@ -26,6 +28,7 @@ from profilestream.oracle.definitions import Definitions
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, connect
 from profilestream.store.metadata import Generation, read_generation, read_live
+from profilestream.stream.archive import Archive
 from profilestream.wire.times import format_time
 
 SAMPLE: Final = 1_000
@@ -35,13 +38,15 @@ SEED_MAX: Final = (1 << 32) - 1
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is to be verified: a generation (None: the live one), about `sample` customers, all of them (None) or those
-    of `ids`; of some shards (None: all). A `seed` chooses other customers for the sample; None draws one."""
+    of `ids`; of some shards (None: all). A `seed` chooses other customers for the sample; None draws one.
+    What the log no longer has is read from an `archive`."""
 
     generation: str | None = None
     sample: int | None = SAMPLE
     ids: frozenset[str] | None = None
     shards: Sequence[int] | None = None
     rate_max: int | None = None
+    archive: Path | None = None
     seed: int | None = None
 
 
@@ -49,7 +54,14 @@ class Verification:
     """One verification; made by `open_verification`. `shards_done` tells how far `run` came, also when cancelled."""
 
     def __init__(
-        self, client: AsyncClient, settings: Settings, generation: Generation, asked: Asked, seed: int, total: int
+        self,
+        client: AsyncClient,
+        settings: Settings,
+        generation: Generation,
+        asked: Asked,
+        seed: int,
+        total: int,
+        archive: Archive | None,
     ) -> None:
         self.generation = generation
         self.seed = seed
@@ -65,7 +77,8 @@ class Verification:
         if asked.ids is None:
             below = HASHES if asked.sample is None else Choice.sample(seed, asked.sample, total).below
             choice = Choice(seed, below, None if only_ids is None else frozenset(only_ids))
-        self._passes = Passes(client, settings, generation, choice, Pace(asked.rate_max), self.progress)
+        pace = Pace(asked.rate_max)
+        self._passes = Passes(client, settings, generation, choice, pace, self.progress, archive)
         self._began_s = time.monotonic()
 
     @property
@@ -146,8 +159,8 @@ class Verification:
 async def open_verification(settings: Settings, asked: Asked) -> AsyncIterator[Verification]:
     """A verification that may begin.
 
-    Raises NotFound for an unknown generation or before `init`, UsageError for a shard that there is none of,
-    ServerUnavailable without Redis.
+    Raises NotFound for an unknown generation or before `init`, UsageError for a shard that there is none of or for no
+    archive, ServerUnavailable without Redis.
     """
     assert settings.kafka is not None and settings.redis is not None
     client = connect(settings.redis)
@@ -156,7 +169,8 @@ async def open_verification(settings: Settings, asked: Asked) -> AsyncIterator[V
         generation = await read_generation(client, settings.namespace, name)
         total = await count_customers(client, settings.namespace, generation)
         seed = secrets.randbelow(SEED_MAX) if asked.seed is None else asked.seed
-        yield Verification(client, settings, generation, asked, seed, total)
+        archive = await open_archive(settings, asked.archive)
+        yield Verification(client, settings, generation, asked, seed, total, archive)
     finally:
         await client.aclose()
 

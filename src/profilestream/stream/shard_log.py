@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from profilestream.core.errors import LogMismatch
+from profilestream.stream.archive import Archive, Reading
 from profilestream.stream.reading import READ_RECORDS_MAX, READ_TIMEOUT_MS, STALLED_READS_MAX
 from profilestream.stream.slices import Record
 from profilestream.stream.topics import unavailable
@@ -33,11 +34,12 @@ class Span(NamedTuple):
 class _Waiting:
     """A topic's records that were fetched and not given yet."""
 
-    __slots__ = ("at", "done", "place", "records", "topic")
+    __slots__ = ("archived", "at", "done", "place", "records", "topic")
 
-    def __init__(self, place: int, topic: str) -> None:
+    def __init__(self, place: int, topic: str, archived: Reading | None = None) -> None:
         self.place = place
         self.topic = topic
+        self.archived = archived
         self.records: list[Record] = []
         self.at = 0
         self.done = False
@@ -51,17 +53,21 @@ class ShardLog:
     """Reads committed records. Use as `async with ShardLog(...) as log: async for records in log.runs()`.
 
     `first_timestamps` has, from the beginning on, the timestamp (ms) of the first record of each topic that has one;
-    `passed` and `total` count offsets, holes too. Raises ServerUnavailable where Kafka does not answer, LogMismatch
-    where it gives no more though records must be there, or where they are removed meanwhile.
+    `passed` and `total` count offsets, holes too. What an archive covers is read from there, then from Kafka. Raises
+    ServerUnavailable where Kafka does not answer, LogMismatch where it gives no more though records must be there,
+    where they are removed meanwhile, or where an archived file is damaged.
     """
 
-    def __init__(self, kafka: str, partition: int, spans: Mapping[str, Span]) -> None:
+    def __init__(self, kafka: str, partition: int, spans: Mapping[str, Span], archive: Archive | None = None) -> None:
         self.total = sum(span.end - span.begin for span in spans.values())
         self.first_timestamps: dict[str, int] = {}
         self._kafka = kafka
         self._partition = partition
         self._spans = {topic: span for topic, span in spans.items() if span.end > span.begin}
-        self._waiting = [_Waiting(n, topic) for n, topic in enumerate(self._spans)]
+        self._waiting = [
+            _Waiting(n, topic, _archived(archive, topic, partition, span.begin))
+            for n, (topic, span) in enumerate(self._spans.items())
+        ]
         self._positions = {topic: span.begin for topic, span in self._spans.items()}
         self._consumer: Any = None
 
@@ -83,8 +89,13 @@ class ShardLog:
             try:
                 await self._consumer.start()
                 self._consumer.assign([self._tp(topic) for topic in self._spans])
-                for topic, span in self._spans.items():
-                    self._consumer.seek(self._tp(topic), span.begin)
+                for waiting in self._waiting:
+                    tp = self._tp(waiting.topic)
+                    if waiting.archived is None:
+                        self._consumer.seek(tp, self._spans[waiting.topic].begin)
+                    else:
+                        self._consumer.seek(tp, waiting.archived.end)
+                        self._consumer.pause(tp)
                 await self._fill()
             except BaseException as error:
                 await self._consumer.stop()
@@ -114,6 +125,9 @@ class ShardLog:
     async def _fill(self) -> None:
         """Fetches until every topic that is not at its end has a record waiting."""
         stalled = 0
+        for waiting in self._waiting:
+            while waiting.archived is not None and not waiting.done and not waiting.records:
+                await self._take_archived(waiting, waiting.archived)
         while wanting := [w for w in self._waiting if not w.done and not w.records]:
             partitions = {self._tp(w.topic): w for w in wanting}
             found = await self._consumer.getmany(
@@ -143,6 +157,22 @@ class ShardLog:
             waiting.done = True
             self._consumer.pause(tp)
 
+    async def _take_archived(self, waiting: _Waiting, archived: Reading) -> None:
+        """The same from the archive; at its end the log goes on, or what is wanted ends."""
+        span, tp = self._spans[waiting.topic], self._tp(waiting.topic)
+        records = await archived.next(FETCH_BYTES_MAX)
+        waiting.records = [r for r in records if r.offset < span.end]
+        waiting.at = 0
+        if waiting.records:
+            self.first_timestamps.setdefault(waiting.topic, waiting.records[0].timestamp)
+        position = records[-1].offset + 1 if records else archived.end
+        self._positions[waiting.topic] = min(position, span.end)
+        if position >= span.end:
+            waiting.done = True
+        elif not records:
+            waiting.archived = None
+            self._consumer.resume(tp)
+
     def _tp(self, topic: str) -> TopicPartition:
         return TopicPartition(topic, self._partition)
 
@@ -150,6 +180,12 @@ class ShardLog:
         if isinstance(error, OffsetOutOfRangeError):
             return LogMismatch("records were removed from the log while it was read; run the command again")
         return unavailable(self._kafka, error) if isinstance(error, KafkaError) else error
+
+
+def _archived(archive: Archive | None, topic: str, partition: int, begin: int) -> Reading | None:
+    if archive is None or not archive.covers(topic, partition, begin):
+        return None
+    return Reading(archive, topic, partition, begin)
 
 
 def _next_run(ready: list[_Waiting]) -> list[Record]:

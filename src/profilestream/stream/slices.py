@@ -4,12 +4,14 @@ The inbox gives records in the order of their timestamps over all topics that ha
 not waited for. It knows the shard's positions and so keeps out what was fetched before a seek: a slice below the
 position is trimmed, one that begins above it means that the consumer must seek again. Holes inside a slice
 (compaction, transaction markers, aborted records) are normal.
+
+Topics that come from an archive are waited for: all of it is there, so their order is that of their timestamps.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from profilestream.settings import Settings
@@ -52,10 +54,14 @@ class Gap(Exception):
 class Inbox:
     """One shard's waiting records, by topic; `positions` are the next offsets to be taken."""
 
-    def __init__(self, positions: Mapping[str, int], limits: Mapping[str, int] | None = None) -> None:
-        """With `limits` records from those offsets on wait apart until `allow` or `lift`."""
+    def __init__(
+        self, positions: Mapping[str, int], limits: Mapping[str, int] | None = None, awaited: Iterable[str] = ()
+    ) -> None:
+        """With `limits` records from those offsets on wait apart until `allow` or `lift`. Nothing is given while an
+        `awaited` topic, which may go on and is not `complete`, has none waiting."""
         self.positions = dict(positions)
         self._limits = dict(limits or {})
+        self._awaited = set(awaited)
         self._beyond: dict[str, list[Record]] = {}
         self._expected = dict(positions)
         self._queues: dict[str, deque[Record]] = {}
@@ -85,7 +91,7 @@ class Inbox:
     def take(self) -> Record | None:
         """The waiting record with the earliest timestamp, or None; its position is passed."""
         queues = self._queues
-        if not queues:
+        if not queues or (self._awaited and self._waits()):
             return None
         if len(queues) == 1:
             (topic,) = queues
@@ -98,6 +104,19 @@ class Inbox:
         self._bytes[topic] -= weight(record)
         self.positions[topic] = record.offset + 1
         return record
+
+    def complete(self, topic: str, end: int) -> None:
+        """All that there is of an awaited topic below `end` has been put here: it is not waited for any more."""
+        self._awaited.discard(topic)
+        self._expected[topic] = max(self._expected[topic], end)
+
+    def awaits(self, topic: str) -> bool:
+        """Whether records of a topic are still to come that are awaited."""
+        return topic in self._awaited
+
+    def _waits(self) -> bool:
+        queues, beyond = self._queues, self._beyond
+        return any(t not in queues and t not in beyond and not self.is_at_limit(t) for t in self._awaited)
 
     def short_of(self) -> list[str]:
         """The topics read here of which records below their limit may still come."""
@@ -140,7 +159,7 @@ class Inbox:
         return self._bytes.get(topic, 0)
 
     def __bool__(self) -> bool:
-        return bool(self._queues)
+        return bool(self._queues) and not (self._awaited and self._waits())
 
 
 def weight(record: Record) -> int:

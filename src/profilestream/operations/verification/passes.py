@@ -35,6 +35,7 @@ from profilestream.store.connection import AsyncClient
 from profilestream.store.keys import Keys, ShardKeys
 from profilestream.store.metadata import Generation
 from profilestream.store.snapshots import StoredProfile, profiles_of, read_snapshot, snapshots
+from profilestream.stream.archive import Archive
 from profilestream.stream.shard_log import ShardLog, Span
 from profilestream.stream.slices import Record
 from profilestream.stream.strays import parse_stray_headers
@@ -91,6 +92,7 @@ class Passes:
         choice: Choice,
         pace: Pace,
         progress: Progress,
+        archive: Archive | None = None,
     ) -> None:
         self.tallies = Tallies()
         self.kept: dict[int, list[Kept]] = {}
@@ -100,6 +102,7 @@ class Passes:
         self._choice = choice
         self._pace = pace
         self._progress = progress
+        self._archive = archive
         self._definitions = Definitions(generation.definitions)
         self._records = Records(self._definitions)
         self._topics = (*self._records.type_of_topic, settings.rekeyed_topic)
@@ -166,12 +169,12 @@ class Passes:
     @asynccontextmanager
     async def _log(self, shard: int, head: Head) -> AsyncIterator[ShardLog]:
         """The shard's log up to the head's positions, from where the generation began to read it."""
-        kept = await read_kept(self._settings, self._generation, shard, head, self._topics)
+        kept = await read_kept(self._settings, self._generation, shard, head, self._topics, self._archive)
         if self._is_carried:
             # What was carried over was folded by others before, from wherever these began.
             kept = [replace(part, first_read=0) for part in kept]
         spans = {part.topic: Span(max(part.begins, part.first_read), part.position) for part in kept if part.readable}
-        async with ShardLog(str(self._settings.kafka), shard, spans) as log:
+        async with ShardLog(str(self._settings.kafka), shard, spans, self._archive) as log:
             self.kept[shard] = [part.beginning(log.first_timestamps.get(part.topic)) for part in kept]
             yield log
 
