@@ -52,6 +52,12 @@ class Committed:
         """When somebody is due first."""
         return min((at for _, _, at, _ in self.stored.values() if at is not None), default=None)
 
+    def pass_all(self, instants_max: int = 10**6) -> Committed:
+        """Lets all pass that is due at the clock, so many instants of one customer in each commit."""
+        while due := self.due():
+            self.pass_time(due, instants_max)
+        return self
+
     def pass_time(self, customers: Iterable[str], instants_max: int) -> None:
         """Lets time pass for customers up to the clock, so many instants of each, in one commit."""
         for name in customers:
@@ -80,3 +86,8 @@ class Committed:
         due = write.due if write.due_changed else due
         urgent = write.urgent if write.urgent_changed else urgent
         self.stored[name] = (write.state, fields, due, urgent)
+
+
+def text(value: Any) -> str:
+    """A field's value as Redis has it."""
+    return value.decode() if isinstance(value, bytes) else str(value)

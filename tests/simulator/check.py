@@ -16,6 +16,7 @@ from profilestream.oracle.memberships import in_sample
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.wire.states import decode_state
 from tests.oracle import Outcome, format_time, readable, shard_of
+from tests.property.committed import Committed, text
 from tests.simulator import definitions
 from tests.simulator.counted import miscounts
 from tests.simulator.redis_data import SortedSet
@@ -85,6 +86,7 @@ def _of_shard(world: World, number: int, events: Events, changes: Mapping[tuple[
             found.append(f"a profile of nobody: {key.decode()}")
     if world.work.strict and not world.redis.set_back and len(world.known.by_name) == 1:
         found += _of_strict_order(world, number, events, changes)
+        found += _of_strict_bytes(world, number)
     return found
 
 
@@ -241,6 +243,23 @@ def _of_strict_order(world: World, number: int, events: Events, changes: Mapping
         for customer_id in sorted(wanted.keys() | actual.keys())
         if wanted.get(customer_id) != actual.get(customer_id)
     ]
+
+
+def _of_strict_bytes(world: World, number: int) -> Iterator[str]:
+    """Where only one order is possible, folding the log once more at one go gives the same bytes."""
+    keys, data = world.shard_keys[number], world.redis.server.data.keys
+    again = Committed(definitions.engine(world.text, world.work.ids_max))
+    again.fold(world.producers.events[place] for place in sorted(world.producers.events) if place[1] == number)
+    again.pass_all()
+    for customer_id, (state, fields, *timers) in sorted(again.stored.items()):
+        at = [(data.get(key.encode()) or {}).get(customer_id.encode()) for key in (keys.timers, keys.urgent)]
+        if [None if score is None else int(score) for score in at] != timers:
+            yield f"customer {customer_id}: the timers are {at}, and {timers} when folded again"
+        if data[keys.state(customer_id).encode()] != state:
+            yield f"customer {customer_id}: the state is another when folded again"
+        shown = {name.decode(): value.decode() for name, value in data[keys.profile(customer_id).encode()].items()}
+        if shown != (wanted := {name: text(value) for name, value in fields.items()}):
+            yield f"customer {customer_id}: the profile is {shown}, and {wanted} when folded again"
 
 
 def _of_dead_letters(world: World) -> list[str]:
