@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 from tests import cdnow
-from tests.integration.test_promoting import SHARDS
+from tests.integration.test_promoting import SHARDS, kept_of
 from tests.integration.test_worker import running, wait_until
 from tests.kafka_records import properly, remove_topics, send
 
@@ -20,21 +20,6 @@ ODD = {
     "PROFILESTREAM_CACHED_PROFILES_MAX": "1000",
     "PROFILESTREAM_TIMERS_PAGE_MAX": "2",
 }
-
-
-def public(client: Any, namespace: str, generation: str) -> dict[str, Any]:
-    """Every profile, state and segment of a generation, by what its key is called behind the generation."""
-    found: dict[str, Any] = {}
-    for key in client.scan_iter(f"{namespace}:{generation}:*", count=1_000):
-        name = key.decode().partition(f":{generation}:")[2]
-        kind = name.partition(":")[2]
-        if kind.startswith("profile:"):
-            found[name] = client.hgetall(key)
-        elif kind.startswith("state:"):
-            found[name] = client.get(key)
-        elif kind.startswith("segment:"):
-            found[name] = client.zrange(key, 0, -1, withscores=True)
-    return found
 
 
 def test_two_replays_under_other_settings_and_by_several_processes_have_the_same_bytes(
@@ -58,12 +43,12 @@ def test_two_replays_under_other_settings_and_by_several_processes_have_the_same
     replay = ("replay", "definitions.toml", "--clock", "event")
 
     cli(*replay, "--until-caught-up", timeout_s=120)
-    plain = public(client, namespace, "g2")
+    plain = kept_of(client, namespace, "g2")
     assert len(plain) > 1_000
     with running({**cli_environment, **ODD}, workdir, *replay):
         wait_until(lambda: client.exists(f"{namespace}:g3:meta"), "the second one is made")
         cli("replay", "g3", "--clock", "event", "--until-caught-up", timeout_s=120)
-    odd = public(client, namespace, "g3")
+    odd = kept_of(client, namespace, "g3")
     different = [name for name in plain.keys() | odd.keys() if plain.get(name) != odd.get(name)]
     assert not different, [(name, plain.get(name), odd.get(name)) for name in different[:3]]
     client.close()
