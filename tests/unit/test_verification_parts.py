@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,19 @@ def test_what_the_log_lacks_is_said_and_windows_behind_it_are_compared() -> None
     assert ("trait", "recent", "not_in_log") in unknown.unknown
     nobody = check(folded(), profile, None, gaps, 10)
     assert nobody.unknown == [("profile", "", "not_in_log")]
+
+
+@pytest.mark.parametrize(("head_clock", "named"), [(5_000, []), (4_999, ["buyer"])])
+def test_who_was_announced_at_a_promotion_entered_behind_the_profile_s_clock_and_not_behind_the_shard_s(
+    head_clock: int, named: list[str]
+) -> None:
+    own = folded(arrival(1), arrival(2))
+    entered = {"buyer": {"since": "1970-01-01T00:00:05.000Z", "crossing": 1}}
+    entered["shopper"] = {"since": "1970-01-01T00:00:01.000Z", "crossing": 1}
+    values = {"orders": 2, "by_kind": "{}", "kinds": 0, "recent": 2}
+    profile = replace(stored(**values, _segments=json.dumps(entered)), entered={"buyer": 5_000, "shopper": 1_000})
+    found = check(own, profile, head_clock, Gaps(), 10).findings
+    assert [f.name for f in found if f.about == "segment"] == named
 
 
 def test_a_trait_that_is_complete_from_later_on_is_not_compared_before() -> None:

@@ -197,8 +197,9 @@ class _Customer:
             stored = {"_segments": dict(said), "sorted set": format_time(entered)}
             kept = None if in_state is None else {"since": _text(in_state[1]), "crossing": in_state[0]}
             self._say("segment", name, "mismatched", stored, kept, "the time of entering, or the crossing's number")
-        elif since > self._clock:
-            self._say("segment", name, "mismatched", dict(said), None, "entered after the profile's clock")
+        elif since > self._head_clock:
+            # Not the profile's: what a promotion or a repair announces happens now, and leaves values as they are.
+            self._say("segment", name, "mismatched", dict(said), None, "entered after the shard's clock")
 
     # What the profile says of itself
 
