@@ -14,9 +14,12 @@ from tests.integration import shop
 from tests.integration.test_worker import running, wait_until
 from tests.kafka_records import Sending, cut_log, event_bytes, send, shard_of
 
+from profilestream.core.errors import LogMismatch, ProfilestreamError, UsageError
 from profilestream.operations import export_log as exporting
+from profilestream.operations.archives import open_archive
 from profilestream.operations.export_log import export_log
-from profilestream.operations.replay import Wish, make_generation
+from profilestream.operations.promote import promote
+from profilestream.operations.replay import Replay, Wish, make_generation, set_rate
 from profilestream.settings import Settings
 from profilestream.wire.definitions import parse_definitions
 
@@ -71,7 +74,9 @@ def test_what_retention_has_removed_is_folded_from_an_archive_by_a_replay_a_repa
 
     wish = Wish({"from": "beginning"}, {})
     asyncio.run(make_generation(own_settings, parse_definitions(shop.DEFINITIONS), wish, print))
-    assert "was begun without an archive" in cli("replay", "g2", *archive, expect=2).stderr
+    given = asyncio.run(open_archive(own_settings, workdir / "archive"))
+    with pytest.raises(UsageError, match="was begun without an archive"):
+        asyncio.run(Replay(own_settings, "g2", print, archive=given).run())
 
     slow = ("--max-rate", "60", "--clock", "event")
     few = {**cli_environment, "PROFILESTREAM_COMMIT_CUSTOMERS_MAX": "5"}
@@ -81,21 +86,23 @@ def test_what_retention_has_removed_is_folded_from_an_archive_by_a_replay_a_repa
         first.wait(10)
     print("killed at", folded("g3"))
     assert sum(folded("g3")) < 200, "it was to be killed within the archive"
-    assert "it began with archive" in cli("replay", "g3", "--until-caught-up", expect=2).stderr
-    refused = cli("promote", "g3", "--yes", expect=1).stderr
-    assert "generation g3 has yet to fold topic purchases" in refused and "--archive DIR" in refused
+    start = json.loads(client.hget(f"{namespace}:g3:meta", "start"))
+    assert start["offsets"] == {topic: {"0": 0, "1": 0} for topic in ("purchases", rekeyed)}
+    with pytest.raises(UsageError, match="it began with archive"):
+        asyncio.run(Replay(own_settings, "g3", print).run())
+    with pytest.raises(ProfilestreamError, match=r"generation g3 has yet to fold topic purchases.*--archive DIR"):
+        asyncio.run(promote(own_settings, "g3", print))
 
     later = shop.purchases(40, start=300)
     put_some_astray(servers.kafka, later)
     everything = [*archived, *later]
     with running(cli_environment, workdir, "worker", "--clock", "event"):
         with running(cli_environment, workdir, "replay", "g3", *archive, "--clock", "event"):
-            cli("replay", "g3", "--set-rate", "none")
+            asyncio.run(set_rate(own_settings, "g3", None))
             cli("replay", "g3", *archive, "--clock", "event", "--until-caught-up", timeout_s=120)
         cli("promote", "g3", "--yes", timeout_s=120)
     assert not [n for n in range(shop.SHARDS) if client.hget(f"{namespace}:g3:{{{n}}}:head", "starts")]
     shop.right_whatever_the_order(everything, servers.redis, namespace)
-    cli("emitter", "--until-caught-up", timeout_s=60)
 
     found = json.loads(cli("verify", "--all", *archive, "--json").stdout)
     assert (found["right"], found["customers"]["checked"], found["log"]) == (True, 40, [])
@@ -123,6 +130,8 @@ def test_what_retention_has_removed_is_folded_from_an_archive_by_a_replay_a_repa
         assert client.hget(key, "cheapest") == str(least), customer
 
     asyncio.run(cut_log(servers.kafka, "purchases", 0, ends_of(client, namespace, "purchases", "g3")[0]))
-    assert "are in neither" in cli("replay", "new.toml", "--archive", "archive", expect=1).stderr
-    assert "there is no archive in nowhere" in cli("replay", "new.toml", "--archive", "nowhere", expect=2).stderr
+    with pytest.raises(LogMismatch, match="are in neither"):
+        asyncio.run(make_generation(own_settings, parse_definitions(NEW_TRAIT), wish, print, given))
+    with pytest.raises(UsageError, match="there is no archive in"):
+        asyncio.run(open_archive(own_settings, workdir / "nowhere"))
     client.close()
