@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
 from profilestream.core.errors import NotFound, ProfilestreamError, ServerUnavailable, UsageError
 from profilestream.generation_work import Clock, GenerationWork, Report
 from profilestream.pace import Pace
@@ -24,7 +26,7 @@ from profilestream.stream.endings import end_tasks
 from profilestream.stream.following import follow_generations
 from profilestream.stream.generations import Generations
 from profilestream.stream.live import assert_live, take_up
-from profilestream.stream.reports import Troubles
+from profilestream.stream.reports import Troubles, named
 from profilestream.stream.topics import wait_for_kafka
 
 # Profiles are many and have no cycles: looking through all of them for garbage, as Python does by default for every
@@ -59,7 +61,7 @@ class Worker:
         self.settings = settings
         self.known = Generations()
         self.works: dict[str, GenerationWork] = {}
-        self._beginning: dict[str, tuple[GenerationWork, asyncio.Task[None]]] = {}
+        self._beginning: dict[str, tuple[GenerationWork, asyncio.Task[bool]]] = {}
         self._report = report
         self._clock = clock
         self._only = only
@@ -69,6 +71,7 @@ class Worker:
         self._news = asyncio.Event()
         self._given_up: set[tuple[str, str]] = set()
         self._asked_about: set[tuple[str, str]] = set()
+        self._waiting: set[str] = set()
         self._redis: Any = None
         self._troubles = Troubles(report)
         self._supervising = False
@@ -191,31 +194,42 @@ class Worker:
             "worker" if self._only is None else "replay",
             self._archive,
         )
-        meaning = f"{generation.shards} shards, definitions {generation.fingerprint}"
-        self._report(f"folding generation {generation.name} ({meaning}){_as(role)}")
+        if generation.name not in self._waiting:
+            meaning = f"{generation.shards} shards, definitions {generation.fingerprint}"
+            self._report(f"folding generation {generation.name} ({meaning}){_as(role)}")
         task = asyncio.create_task(self._started(work))
         task.add_done_callback(lambda _: self._news.set())
         self._beginning[generation.name] = work, task
 
-    async def _started(self, work: GenerationWork) -> None:
-        """Raises what keeps the live generation, or the only one, from being worked on; another one is let go."""
-        generation = work.generation
+    async def _started(self, work: GenerationWork) -> bool:
+        """Whether the work has begun. A lost server is waited for: the work is begun anew with a later look. Raises
+        what else keeps the live generation, or the only one, from being worked on; another one is let go."""
+        generation, part = work.generation, f"generation {work.generation.name}"
         try:
             await work.start()
+        except (ServerUnavailable, KafkaError, OSError) as error:
+            await work.stop()
+            self._waiting.add(generation.name)
+            self._troubles.begin(part, named(error, self.settings.kafka, self.settings.redis), "trying again")
+            await asyncio.sleep(CHECK_S)
+            return False
         except ProfilestreamError as error:
             await work.stop()
             if not work.role.is_silent or self._only is not None:
                 raise
             self._report(f"generation {generation.name} is not kept in step: {error}")
             self._given_up.add((generation.name, generation.created_at))
+            return False
+        self._waiting.discard(generation.name)
+        self._troubles.over(part)
+        return True
 
     def _begun(self) -> None:
         """Takes in the works that have joined their groups."""
         for name, (work, task) in list(self._beginning.items()):
             if task.done():
                 del self._beginning[name]
-                task.result()
-                if (name, work.generation.created_at) not in self._given_up:
+                if task.result():
                     self.works[name] = work
 
     async def _assert_live(self) -> None:

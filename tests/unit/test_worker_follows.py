@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from profilestream import worker as worker_module
+from profilestream.core.errors import ProfilestreamError, ServerUnavailable
 from profilestream.roles import Role
 from profilestream.settings import Settings
 from profilestream.store.metadata import Generation
@@ -88,6 +89,52 @@ async def test_a_generation_that_is_dropped_while_its_group_comes_to_rest_is_let
     await match(worker)
     await match(worker)
     assert work.stopped and "g2" not in worker.works
+
+
+@pytest.mark.parametrize("name", ["g1", "g3"])
+async def test_a_generation_that_a_lost_server_keeps_from_beginning_begins_once_it_answers(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    lost: list[Exception] = [ConnectionResetError(), ServerUnavailable("Kafka at 127.0.0.1:1 does not answer (X)")]
+
+    class Late(Work):
+        async def start(self) -> None:
+            if self.generation.name == name and lost:
+                raise lost.pop()
+
+    monkeypatch.setattr(worker_module, "GenerationWork", Late)
+    monkeypatch.setattr(worker_module, "CHECK_S", 0.001)
+    said: list[str] = []
+    worker = Worker(Settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1/0"), said.append)
+    await match(worker, known("g3", 1))
+    async with asyncio.timeout(10):
+        while name not in worker.works:
+            await match(worker)
+            await asyncio.sleep(0.001)
+    assert worker.works.keys() == {"g1", "g2", "g3"} and not lost
+    assert sum(line.startswith(f"folding generation {name}") for line in said) == 1
+    assert "Kafka at 127.0.0.1:1 does not answer (X); trying again" in said
+
+
+async def test_a_kept_generation_that_cannot_be_worked_on_is_let_go_and_the_live_one_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, worker: Worker
+) -> None:
+    wrong = {"g1"}
+
+    class Wrong(Work):
+        async def start(self) -> None:
+            if self.generation.name in wrong:
+                raise ProfilestreamError("no topic purchases")
+
+    monkeypatch.setattr(worker_module, "GenerationWork", Wrong)
+    for _ in range(3):
+        await match(worker, known("g3", 1))
+    assert worker.works.keys() == {"g2", "g3"}
+    worker.works.clear()
+    wrong.add("g3")
+    with pytest.raises(ProfilestreamError, match="no topic purchases"):
+        for _ in range(2):
+            await match(worker)
 
 
 async def test_a_generation_whose_time_is_over_is_let_go_and_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
