@@ -14,20 +14,37 @@ LOOK_S: Final = 1.0
 
 
 class Pace:
-    """`rate` is records a second, None for no limit; it may be set at any time."""
+    """`rate` is records a second, None for no limit; it may be set at any time, and counts at once for who waits."""
 
     def __init__(self, rate: float | None = None) -> None:
-        self.rate = rate
-        self._free_s = 0.0
+        self._rate = rate
+        self._asked = self._free = 0.0
+        self._at_s = time.monotonic()
+
+    @property
+    def rate(self) -> float | None:
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float | None) -> None:
+        self._pass_time()
+        self._rate = rate
 
     async def take(self, records: int) -> None:
         """Waits until so many more records may be read. Whoever comes later waits behind."""
-        if self.rate is None:
-            return
+        self._pass_time()
+        before = self._asked
+        self._asked += records
+        while self._rate is not None and self._free < before:
+            await asyncio.sleep(min((before - self._free) / self._rate, LOOK_S))
+            self._pass_time()
+
+    def _pass_time(self) -> None:
+        """Frees what the time since the last look allows, in records counted from the beginning."""
         now_s = time.monotonic()
-        begins_s = max(self._free_s, now_s - BURST_S)
-        self._free_s = begins_s + records / self.rate
-        left_s = begins_s - now_s
-        while self.rate is not None and left_s > 0:
-            await asyncio.sleep(min(left_s, LOOK_S))
-            left_s = begins_s - time.monotonic()
+        if self._rate is None:
+            self._free = self._asked
+        else:
+            freed = self._free + (now_s - self._at_s) * self._rate
+            self._free = min(freed, self._asked + BURST_S * self._rate)
+        self._at_s = now_s

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 from profilestream.settings import Settings
 from profilestream.store.metadata import Generation
@@ -52,6 +53,13 @@ def role_of(name: str, known: Generations, settings: Settings) -> Role:
 
 
 def leader_of(live: Generation, settings: Settings) -> Leader:
-    """The live generation as others see it; its definitions are parsed for that."""
-    decoder = EventDecoder.of(parse_definitions(live.definitions, f"generation {live.name}"))
-    return Leader(live.name, frozenset((*decoder.type_of_topic, settings.rekeyed_topic)))
+    """The live generation as others see it."""
+    return Leader(live.name, _topics_of(live.name, live.definitions) | {settings.rekeyed_topic})
+
+
+@lru_cache(maxsize=8)
+def _topics_of(name: str, definitions: str) -> frozenset[str]:
+    """The topics of events that definitions read. Roles are asked for several times a second, and parsing thousands of
+    segments takes a second."""
+    decoder = EventDecoder.of(parse_definitions(definitions, f"generation {name}"))
+    return frozenset(decoder.type_of_topic)

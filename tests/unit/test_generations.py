@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from profilestream import roles
 from profilestream.cli.replaying import _numbers, _only, _rate, _start
 from profilestream.core.engine import Engine
 from profilestream.core.errors import LogMismatch, UsageError
@@ -149,6 +150,31 @@ async def test_a_pace_holds_all_who_share_it_to_one_rate_and_another_rate_counts
         await waiting
 
 
+async def test_who_waits_at_a_low_rate_does_not_wait_on_once_it_is_raised() -> None:
+    pace = Pace(1)
+    await pace.take(100_000)
+    behind = asyncio.create_task(pace.take(1))
+    await asyncio.sleep(0)
+    pace.rate = 1_000_000
+    async with asyncio.timeout(10):  # at the first rate it would be a day
+        await behind
+
+
+def test_definitions_are_not_parsed_each_time_that_a_role_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    parse = roles.parse_definitions
+
+    def counting(text: str, where: str) -> Any:
+        parsed.append(where)
+        return parse(text, where)
+
+    monkeypatch.setattr(roles, "parse_definitions", counting)
+    text = TEXT + "# of this test alone\n"
+    known = read(record("ps/g1", replace(G1, definitions=text)), record("ps/g2", G1), record("ps/live", {"name": "g1"}))
+    found = {role_of("g2", known, Settings()) for _ in range(3)}
+    assert len(found) == 1 and len(parsed) == 1
+
+
 def test_a_kept_generation_is_in_step_until_its_time_is_over_and_then_is_asked_about() -> None:
     kept = Generation("g1", 4, TEXT, "f", "2026", "kept", kept_until="2026-01-02T00:00:00.000Z")
     assert not kept.is_over(1_767_225_600_000) and kept.is_over(1_767_312_000_001)
@@ -167,6 +193,10 @@ def test_what_a_replay_is_asked_for_is_read_or_refused(tmp_path: Any) -> None:
     customers = tmp_path / "customers"
     customers.write_text("c2\nc1\n\nc2\n")
     assert _only(customers, None) == {"customers": ["c1", "c2"]}
+    for many in ("\n".join(f"c{n}" for n in range(10_001)), "c" * 300_000):
+        customers.write_text(many)
+        with pytest.raises(UsageError, match="at most 10,000 customers"):
+            _only(customers, None)
     assert _only(None, "0,3-5") == {"shards": [0, 3, 4, 5]}
     assert _numbers("7") == [7] and _rate("none") is None and _rate("12.5") == 12.5
     for bad in ("", "x", "3-", "-1"):

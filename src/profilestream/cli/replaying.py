@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from profilestream.stream.archive import Archive
 
 _NAME: Final = re.compile(r"g[0-9]{1,9}\Z")
+TRIAL_CUSTOMERS_MAX: Final = 10_000
+TRIAL_BYTES_MAX: Final = 256 * 1024
+"""The ids are kept in one record of topic `generations`, of which Kafka takes 1 MiB at most."""
 
 AnnounceOption = Annotated[
     str, typer.Option("--announce", metavar="net|none", help="`none`: subscribers are not told of what differs.")
@@ -199,6 +202,11 @@ def _only(customers: Path | None, shards: str | None) -> dict[str, Any]:
             raise UsageError(f"{customers}: {error}") from None
         if not ids:
             raise UsageError(f"{customers} names no customer; write one a line")
+        if len(ids) > TRIAL_CUSTOMERS_MAX or sum(len(name.encode()) for name in ids) > TRIAL_BYTES_MAX:
+            raise UsageError(
+                f"{customers}: a trial is of at most {TRIAL_CUSTOMERS_MAX:,} customers "
+                f"({TRIAL_BYTES_MAX // 1024} KiB of ids); --shards takes all of some shards"
+            )
         return {"customers": sorted(set(ids))}
     return {"shards": _numbers(shards)} if shards is not None else {}
 
