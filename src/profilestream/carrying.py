@@ -22,7 +22,7 @@ the log begins where the live one stands.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Final
@@ -58,7 +58,8 @@ class Former:
 @dataclass(slots=True)
 class Part:
     """What one commit carries: profiles, the crossings made on the way, what was untold before these, and what readers
-    see of memberships; up to `carriage`, at a clock (ms; None leaves it)."""
+    see of memberships; up to `carriage`, at a clock (ms; None leaves it). The last one has `starts`, those of the head
+    from then on."""
 
     carriage: Carriage
     clock: int | None = None
@@ -66,6 +67,7 @@ class Part:
     crossings: list[tuple[str, Crossing]] = field(default_factory=list)
     untold: list[Note] = field(default_factory=list)
     memberships: list[Membership] = field(default_factory=list)
+    starts: Mapping[str, int] | None = None
 
 
 class Carry:
@@ -79,8 +81,10 @@ class Carry:
         topics: Iterable[str],
         reached: Callable[[str], int],
         settings: Settings,
+        starts: Callable[[], Mapping[str, int]],
     ) -> None:
-        """`topics` are those that are read here, `reached` says how far one was read, past holes too."""
+        """`topics` are those that are read here, `reached` says how far one was read, past holes too, `starts` from
+        where on each was read here that was not read from its beginning."""
         self.carriage = carriage
         self.carried = 0
         self._former = former
@@ -88,11 +92,13 @@ class Carry:
         self._topics = [topic for topic in topics if topic in former.topics]
         self._reached = reached
         self._settings = settings
+        self._starts = starts
+        self._former_starts: Mapping[str, int] = {}
         self._waiting: list[bytes] | None = None
         self._page: Page | None = None
         self._turns: Sequence[bytes] = ()
         self._segments = [segment.name for segment in former.engine.definitions.segments]
-        self._untold: dict[tuple[bytes, str], Untold] = {}
+        self._untold: dict[bytes, dict[str, Untold]] = {}
         self._known = "0-0"
 
     @property
@@ -104,6 +110,7 @@ class Carry:
         if self._page is None:
             await self._turn_page()
         head = self._page.head if self._page is not None else (await self._walk.page((), 0)).head
+        self._former_starts = head.starts
         return {topic: head.positions.get(topic, 0) for topic in self._topics}
 
     def is_level(self, inbox: Inbox) -> bool:
@@ -118,7 +125,11 @@ class Carry:
     async def part(self, cache: ProfileCache, clock: int) -> Part:
         """What the next commit carries; no more customers or crossings than a commit may have."""
         if self._page is None:
-            return Part(Carriage(done=True))
+            # Of what was taken over all is known that the former shard knew, wherever the log began here: what knows
+            # less is in the generation's `complete_since`. A log that lacks it must not pass for a whole one later.
+            starts = {t: start for t, start in self._starts().items() if t not in self._topics}
+            starts |= {t: start for t, start in self._former_starts.items() if t in self._topics}
+            return Part(Carriage(done=True), starts=starts)
         now = max(clock, clock if self._page.head.clock is None else self._page.head.clock)
         part = Part(self.carriage, now)
         mine = await cache.look_up(customer.decode() for customer in self._turns)
@@ -190,16 +201,21 @@ class Carry:
     def _note(self, page: Page) -> None:
         """Keeps what waits in the outbox; what was announced since then is in topic `announced`, and is let go."""
         told = page.head.announced.sequence if page.head.announced is not None else 0
-        self._untold = {pair: u for pair, u in self._untold.items() if not u.place or _sequence(u.place) > told}
+        for customer, own in list(self._untold.items()):
+            self._untold[customer] = {s: u for s, u in own.items() if not u.place or _sequence(u.place) > told}
+            if not self._untold[customer]:
+                del self._untold[customer]
         for untold in page.untold:
-            self._untold.setdefault((untold.customer, untold.segment), untold)
+            self._untold.setdefault(untold.customer, {}).setdefault(untold.segment, untold)
             self._known = untold.place or self._known
 
     def _untold_of(self, customer_id: str) -> list[Note]:
         """What waited of a customer, the first of each segment."""
-        customer = customer_id.encode()
-        found = [self._untold.pop((customer, segment), None) for segment in self._segments]
-        return [Note(customer_id, u.segment, u.before, "untold") for u in found if u is not None]
+        own = self._untold.pop(customer_id.encode(), None)
+        if own is None:
+            return []  # mostly: and segments may be thousands
+        found = [own[segment] for segment in self._segments if segment in own]
+        return [Note(customer_id, u.segment, u.before, "untold") for u in found]
 
 
 def _sequence(place: str) -> int:

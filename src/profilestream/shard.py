@@ -287,7 +287,7 @@ class Shard:
                 f"more; drop {tools.generation.name}, and plan anew"
             )
         walk = self._former_walk(store, former)
-        return Carry(former, walk, head.carried, self._topics, self._reached, tools.settings)
+        return Carry(former, walk, head.carried, self._topics, self._reached, tools.settings, lambda: self.starts)
 
     def _alignment(self, role: Role, head: Head, repair: Repair | None, carry: Carry | None) -> Alignment | None:
         """For a silent shard that has nothing to carry, and may be promoted one day."""
@@ -298,8 +298,8 @@ class Shard:
     async def _begun(self, store: ShardStore) -> Head:
         """The head of a silent shard, which has a commit where profiles are to be carried."""
         head, tools = await store.read_head(), self._tools
-        if tools.former is None:
-            return head
+        if tools.former is None or head.commit:
+            return head  # once begun, it does not take the former generation, which may be dropped by now
         walk = self._former_walk(store, await tools.former())
         return await begin_carrying(store, head, walk, tools.generation.start.get("from") == FROM_LIVE)
 

@@ -282,7 +282,7 @@ class Updater:
             changes=[self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings],
             noted=noted,
             due_before=self.clock if self.clock != CLOCK_START_MS else None,
-            starts=self._starts,
+            starts=self._starts if carried is None or carried.starts is None else carried.starts,
             stage=stage,
             mark=mark,
             carried=carried.carriage if carried is not None else None,

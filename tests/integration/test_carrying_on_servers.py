@@ -82,3 +82,8 @@ def test_a_changed_threshold_loses_no_history_where_the_log_is_gone(
     agree(told, servers.redis, namespace)
     assert {data["cause"] for own in told.values() for data in own} == {"event", "time", "backfill"}
     client.close()
+    if start == "beginning":
+        # The generation that is live now knows more than the log from which it was begun.
+        cli("replay", "definitions.toml", "--clock", "event", "--until-caught-up", timeout_s=120)
+        refused = cli("promote", "g3", "--yes", expect=1).stderr
+        assert "does not know all that the live one knows" in refused and "orders: topic purchases" in refused

@@ -13,9 +13,10 @@ import pytest
 from faust.types import TP
 
 from profilestream.core.engine import Engine
-from profilestream.core.errors import ProfilestreamError
+from profilestream.core.errors import NotFound, ProfilestreamError
 from profilestream.shard import ANSWER_AGE_MS_MAX, Shard
 from profilestream.store import profile_writes
+from profilestream.store.commits import Carriage, Head
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.reports import Troubles
@@ -144,6 +145,17 @@ async def test_a_shard_stops_though_a_client_library_takes_in_its_cancellation()
     async with asyncio.timeout(10):
         await shard.stop()
     assert ended
+
+
+async def test_a_shard_that_has_carried_goes_on_silently_though_the_former_generation_is_dropped() -> None:
+    async def dropped() -> Any:
+        raise NotFound("there is no generation g1")
+
+    async def read_head() -> Head:
+        return Head(commit="c1", sequence=7, carried=Carriage(done=True))
+
+    shard = Shard(0, [], SimpleNamespace(head="h"), Noting(), tools(former=dropped), False)  # type: ignore[arg-type]
+    assert (await shard._begun(SimpleNamespace(read_head=read_head))).sequence == 7  # type: ignore[arg-type]
 
 
 def test_an_inbox_trims_what_is_below_its_position_and_refuses_what_lies_beyond() -> None:
