@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,22 @@ def planned(cli: Cli, file: str, *words: str) -> set[tuple[str, str, str]]:
     return {(c["customer_id"], c["segment"], c["change"]) for c in found["crossings"]}
 
 
+def asked(environment: dict[str, str], workdir: Path, *words: str) -> subprocess.Popen[str]:
+    """A command that waits for its answer."""
+    command = [sys.executable, "-m", "profilestream.cli.app", *words]
+    process = subprocess.Popen(
+        command, cwd=workdir, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = ""
+    while not said.endswith("Go on?"):
+        one = process.stdout.read(1)
+        assert one, said
+        said += one
+    return process
+
+
 def test_what_a_plan_says_is_what_applying_it_announces(
     cli: Cli, cli_environment: dict[str, str], workdir: Path, own_settings: Settings
 ) -> None:
@@ -133,20 +150,35 @@ def test_what_a_plan_says_is_what_applying_it_announces(
     assert "everything compared is what the log says" in cli("verify", "--all").stdout
 
 
-def test_what_is_to_begin_now_begins_empty_and_says_since_when(cli: Cli, workdir: Path, own_settings: Settings) -> None:
+def test_what_is_to_begin_now_begins_empty_and_says_since_when(
+    cli: Cli, cli_environment: dict[str, str], workdir: Path, own_settings: Settings
+) -> None:
     shop = Shop(cli, workdir, own_settings)
     shop.begin()
+    shop.write("raised.toml", RAISED)
     shop.write("widened.toml", WIDENED)
+    slow = asked(cli_environment, workdir, "apply", "raised.toml", "--clock", "event")  # would be generation g2
     said = cli("apply", "widened.toml", "--from-now", "--yes", "--clock", "event", "--announce", "none").stdout
     assert "what is new empty from now on" in said
-    assert shop.live() == "g2"
-    assert set(json.loads(shop.meta("g2")["complete_since"])) == {"dearest"}
+    assert shop.live() == "g3"
+    # Whoever was asked before that, and says yes now, does not undo it.
+    said, wrong = slow.communicate("y\n", timeout=60)
+    assert slow.returncode == 1 and "generation g3 has become live meanwhile" in wrong, said + wrong
+    assert shop.live() == "g3"
+    assert set(json.loads(shop.meta("g3")["complete_since"])) == {"dearest"}
     assert json.loads(cli("profile", "c0", "--json").stdout)["traits"] == {"orders": 5, "spend": 600}
-    assert shop.by_definition("g2") == set()
+    assert shop.by_definition("g3") == set()
     # What the live profiles know is not thrown away unless that is said.
     shop.write(
         "other.toml", WIDENED.replace("sum(purchase.amount_minor)", "sum(purchase[kind == 'order'].amount_minor)")
     )
     lost = cli("apply", "other.toml", "--from-now", "--yes", expect=1).stderr
     assert "spend, big: would begin empty now" in lost
-    assert shop.live() == "g2"
+    assert shop.live() == "g3"
+    # Who is asked and wants to stop need not answer first.
+    shop.write("first.toml", FIRST)
+    asking = asked(cli_environment, workdir, "apply", "first.toml", "--clock", "event")
+    asking.send_signal(signal.SIGINT)
+    asking.wait(30)
+    assert "interrupted: nothing has changed; generation g4 is in the making" in asking.communicate()[1]
+    assert shop.live() == "g3"

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.property.shard import DAY, T0
 from tests.unit.test_planning import AFTER, BEFORE, GENERATION, plan_of, reach_of
 
-from profilestream.core.errors import ProfilestreamError
+from profilestream.cli.applying import _goes_on
+from profilestream.core.errors import ProfilestreamError, ServerUnavailable
 from profilestream.operations import apply as operation
 from profilestream.operations.apply import Choice, check_history, effort, wish_of
 from profilestream.operations.plan import Plan
 from profilestream.operations.reach import FORWARDED
+from profilestream.operations.replay import Replay
+from profilestream.settings import Settings
+from profilestream.store.commits import Carriage, Head
 
 CHANGED = BEFORE.replace("sum(purchase.amount_minor)", "sum(purchase[kind == 'order'].amount_minor)")
 RAISED = BEFORE.replace("50_000", "60_000")
@@ -67,6 +74,18 @@ def test_a_new_trait_of_a_cut_log_knows_what_is_left_of_it(reach: Any, since: st
     assert wish.complete_since.get("best") == since
 
 
+def test_a_shorter_window_than_the_log_reaches_back_is_whole_and_refused_nobody() -> None:
+    month, week = (BEFORE.replace("amount_minor)", f"amount_minor, over='{n}d')") for n in (30, 7))
+    for clock, since in ((T0 + 2 * DAY, {"spend": "2026-01-02T00:00:00.000Z"}), (T0 + 9 * DAY, {})):
+        plan = plan_of(week, reaches=(cut(),), before=month, clock=clock)
+        assert wish_of(plan, Choice()).complete_since == since
+        if since:
+            with pytest.raises(ProfilestreamError, match="spend, big: cannot be folded again"):
+                check_history(plan, Choice())
+        else:
+            check_history(plan, Choice())
+
+
 def test_what_the_live_generation_does_not_know_goes_on_being_unknown() -> None:
     kept = wish_of(live_with(plan_of(RAISED), spend=SINCE, gone=SINCE), Choice())
     assert kept.complete_since == {"spend": SINCE}
@@ -85,3 +104,60 @@ def test_losing_what_the_live_generation_knows_has_to_be_allowed() -> None:
         check_history(whole, Choice(from_now=True))
     check_history(plan_of(AFTER, reaches=(cut(),)), Choice())  # all of it is new
     check_history(plan_of(AFTER), Choice(from_now=True))
+
+
+async def test_a_topic_that_only_the_new_definitions_read_is_waited_for_up_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, live = {"purchases": 7}, {"purchases": 9}
+
+    async def heads(*where: Any) -> dict[int, Head]:
+        return {0: Head(commit="c", positions=own, carried=Carriage(done=True))}
+
+    async def positions(*where: Any) -> dict[int, dict[str, int]]:
+        return {0: live}
+
+    monkeypatch.setattr(operation, "read_heads", heads)
+    monkeypatch.setattr(operation, "read_positions", positions)
+    bounds = {("reviews", 0): (100, 150), ("purchases", 0): (0, 20)}
+    client: Any = None
+    for at, left in (({}, 52), ({"reviews": 149}, 3), ({"reviews": 160, "purchases": 9}, 0)):
+        own.update(at)
+        assert await operation._behind(Settings(), client, GENERATION, GENERATION, bounds) == (0, left)
+
+
+async def test_a_lost_server_is_waited_for_while_a_generation_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [(0, 0), ServerUnavailable("Redis is away")]
+
+    async def behind(*where: Any) -> tuple[int, int]:
+        if isinstance(answer := answers.pop(), Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(operation, "_behind", behind)
+    settings = Settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1/0")
+    apply = operation.Apply(settings, plan_of(RAISED), Choice(), lambda: True, print)
+    working: Any = SimpleNamespace(done=lambda: False)
+    replay: Any = SimpleNamespace(bounds={}, live_name="g1")
+    await apply._until_level(replace(GENERATION, name="g2", base="g1"), replay, working)
+    assert not answers
+    replay.live_name, answers = "g3", [(1, 0)]
+    with pytest.raises(ProfilestreamError, match="generation g3 has become live meanwhile"):
+        await apply._until_level(replace(GENERATION, name="g2", base="g1"), replay, working)
+
+
+async def test_a_replay_looks_again_where_redis_does_not_say_how_far_it_is() -> None:
+    replay = Replay(Settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1/0"), "g2", print)
+    work: Any = SimpleNamespace()
+    replay._worker.works["g2"] = work
+    replay._looked_s -= 60
+    await replay._look()
+    with pytest.raises(ServerUnavailable):
+        await replay._look_around(time.monotonic())
+
+
+def test_where_nobody_can_be_asked_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert not _goes_on()
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert _goes_on()

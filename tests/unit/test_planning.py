@@ -59,8 +59,10 @@ GENERATION = Generation("g1", 4, BEFORE, parse_definitions(BEFORE).fingerprint, 
 ESTIMATE = Estimate(1_000_000, 41_234.5, 2_000, 3 * 1024**2, 4 * 1024**2, 1024**2)
 
 
-def plan_of(after: str = AFTER, reaches: tuple[Reach, ...] = (), **fields: Any) -> Plan:
-    changes = changes_between(parse_definitions(BEFORE), parse_definitions(after))
+def plan_of(
+    after: str = AFTER, reaches: tuple[Reach, ...] = (), before: str = BEFORE, clock: int | None = None, **fields: Any
+) -> Plan:
+    changes = changes_between(parse_definitions(before), parse_definitions(after))
     outcomes = {
         "big": Outcome(members=120, entering=2, leaving=7, waiting=3, enter_examples=["c1", "c2"],
                        leave_examples=["a", "b", "c", "d", "e"]),
@@ -69,7 +71,7 @@ def plan_of(after: str = AFTER, reaches: tuple[Reach, ...] = (), **fields: Any) 
     }  # fmt: skip
     moved = {c.name: outcomes[c.name] for c in changes.segments if c.moves}
     swept = Sweep(moved, 2_000, {0: T0, 3: T0 + DAY}, 12.512) if moved else Sweep()
-    lacking = tuple(incomplete(changes, reaches, 300_000, {}))
+    lacking = tuple(incomplete(changes, reaches, 300_000, {}, clock))
     return Plan("ps", GENERATION, changes, swept, reaches, lacking, replace(ESTIMATE, **fields), T0)
 
 
@@ -143,6 +145,19 @@ def test_what_is_made_of_an_incomplete_trait_is_incomplete_and_losing_less_than_
     cut = [reach_of("purchases", "purchase", gone=1, gone_ms=T0)]
     assert [one.lost for one in incomplete(changes, cut, 0, {})] == [True, True]
     assert [one.lost for one in incomplete(changes, cut, 0, {"spend": since})] == [False, True]
+
+
+def test_a_window_that_lies_behind_what_is_gone_is_whole_and_loses_nothing() -> None:
+    windowed = BEFORE.replace("sum(purchase.amount_minor)", "sum(purchase.amount_minor, over='30d')")
+    changes = changes_between(parse_definitions(windowed), parse_definitions(windowed.replace("30d", "7d")))
+    cut = [reach_of("purchases", "purchase", gone=1, gone_ms=T0)]
+    at = T0 + 300_000 + 7 * DAY
+    assert [(one.name, one.lost) for one in incomplete(changes, cut, 300_000, {}, at - 1)] == [
+        ("spend", True), ("big", True)
+    ]  # fmt: skip
+    assert incomplete(changes, cut, 300_000, {}, at) == []
+    unknown = [reach_of("purchases", "purchase", gone=1, gone_ms=None)]
+    assert len(incomplete(changes, unknown, 300_000, {}, at + 1_000 * DAY)) == 2
 
 
 # Who moves

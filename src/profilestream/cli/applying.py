@@ -77,14 +77,19 @@ def apply(
         _say(f"\nto be done: {operation.effort(made.changes, choice)}")
         operation.check_history(made, choice)
 
-        def confirm() -> bool:
-            return yes or typer.confirm(
-                "Level with the live one. Readers switch, and what differs is announced. Go on?"
-            )
-
-        await run_service(lambda: operation.Apply(found, made, choice, confirm, _say, archived), True)
+        await run_service(
+            lambda: operation.Apply(found, made, choice, lambda: yes or _goes_on(), _say, archived), True
+        )
 
     asyncio.run(work())
+
+
+def _goes_on() -> bool:
+    """The answer; where nobody can be asked, it is no."""
+    try:
+        return typer.confirm("Level with the live one. Readers switch, and what differs is announced. Go on?")
+    except typer.Abort:
+        return False
 
 
 def _say(line: str) -> None:

@@ -17,18 +17,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from profilestream.carrying import FROM_LIVE
 from profilestream.core.changes_between import Changes
 from profilestream.core.counting import counted
-from profilestream.core.errors import ProfilestreamError
+from profilestream.core.errors import ProfilestreamError, ServerUnavailable
 from profilestream.operations.archives import ARCHIVE
 from profilestream.operations.plan import Plan
-from profilestream.operations.promote import Announce, promote, watch
+from profilestream.operations.promote import Announce, became_live, promote, watch
 from profilestream.operations.reach import known_since
-from profilestream.operations.replay import Replay, Wish, make_generation, set_rate
+from profilestream.operations.replay import Bounds, Replay, Wish, make_generation, set_rate
+from profilestream.roles import leader_of
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, connect
 from profilestream.store.metadata import Generation
@@ -90,8 +92,8 @@ class Apply:
         replay = Replay(self._settings, made.name, self._report, choice.clock, self._archive)
         working = asyncio.create_task(replay.run())
         try:
-            await self._until_level(made, working)
-            if not await asyncio.to_thread(self._confirm):
+            await self._until_level(made, replay, working)
+            if not await self._is_confirmed(made):
                 raise ProfilestreamError(f"nothing has changed; {left_behind(made)}")
             promoted = await promote(
                 self._settings,
@@ -100,6 +102,7 @@ class Apply:
                 announce=choice.announce,
                 cause="definition",
                 allow_history_loss=choice.allow_history_loss,
+                base=made.base,
             )
             await watch(self._settings, promoted.live, self._report)
         finally:
@@ -123,21 +126,34 @@ class Apply:
                 return there
         return await make_generation(self._settings, self._plan.changes.after, wish, self._report, self._archive)
 
-    async def _until_level(self, made: Generation, working: asyncio.Task[None]) -> None:
+    async def _is_confirmed(self, made: Generation) -> bool:
+        """Asks; who is asked to stop does not wait for an answer, and the answer counts no more."""
+        answer = asyncio.create_task(asyncio.to_thread(self._confirm))
+        stopped = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait({answer, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if self._stopped.is_set():
+            raise ProfilestreamError(f"interrupted: nothing has changed; {left_behind(made)}")
+        stopped.cancel()
+        return answer.result()
+
+    async def _until_level(self, made: Generation, replay: Replay, working: asyncio.Task[None]) -> None:
         """Returns when all has been taken over and nothing is left to fold, or for a while as little as a promotion
         lets pass: a busy live generation is always a little ahead."""
         client = connect(str(self._settings.redis))
         near_s: float | None = None
         try:
             while True:
-                carrying, records = await _behind(self._settings, client, made, self._plan.live)
-                near = not carrying and records <= self._settings.promote_lag_records_max
-                near_s = None if not near else near_s or time.monotonic()
-                if not carrying and (records == 0 or (near_s and time.monotonic() - near_s > NEAR_S)):
-                    return
+                with suppress(ServerUnavailable):  # a lost server is waited for; the shards say so
+                    carrying, records = await _behind(self._settings, client, made, self._plan.live, replay.bounds)
+                    near = not carrying and records <= self._settings.promote_lag_records_max
+                    near_s = None if not near else near_s or time.monotonic()
+                    if not carrying and (records == 0 or (near_s and time.monotonic() - near_s > NEAR_S)):
+                        return
                 if working.done():
                     working.result()  # raises what broke it off
                     raise ProfilestreamError(f"the work on {made.name} has ended; {left_behind(made)}")
+                if replay.live_name not in (None, made.base, made.name):
+                    raise became_live(str(replay.live_name), made.base)
                 if self._stopped.is_set():
                     raise ProfilestreamError(f"interrupted: nothing has changed; {left_behind(made)}")
                 await asyncio.sleep(LOOK_S)
@@ -145,8 +161,11 @@ class Apply:
             await client.aclose()
 
 
-async def _behind(settings: Settings, client: AsyncClient, made: Generation, live: Generation) -> tuple[int, int]:
-    """How many shards have yet to take profiles over, and by how many records all are behind the live ones."""
+async def _behind(
+    settings: Settings, client: AsyncClient, made: Generation, live: Generation, bounds: Bounds
+) -> tuple[int, int]:
+    """How many shards have yet to take profiles over, and by how many records all are behind: behind the live ones,
+    and in topics that these do not read behind where the log ended (`bounds`)."""
     own = await read_heads(client, settings.namespace, made)
     carrying = records = 0
     for shard, positions in (await read_positions(client, settings.namespace, live)).items():
@@ -155,6 +174,10 @@ async def _behind(settings: Settings, client: AsyncClient, made: Generation, liv
         for topic, at in positions.items():
             # A topic that only the live one reads is nothing to catch up with.
             records += max(0, at - head.positions.get(topic, at if head.commit else 0))
+    read = leader_of(live, settings).topics
+    for (topic, shard), (begin, end) in bounds.items():
+        if topic not in read:
+            records += max(0, end - own[shard].positions.get(topic, begin))
     return carrying, records
 
 
@@ -185,6 +208,7 @@ def wish_of(plan: Plan, choice: Choice) -> Wish:
         only={},
         method="carry",
         complete_since=_complete_since(plan, choice),
+        base=plan.live.name,
     )
 
 
@@ -201,7 +225,8 @@ def _complete_since(plan: Plan, choice: Choice) -> Mapping[str, str]:
     if choice.from_now:
         begun = dict.fromkeys((c.name for c in changed.values() if c.needs), now_ms)
     else:
-        begun = known_since(changes, plan.reaches, now_ms)
+        lacking = {one.name for one in plan.incomplete if one.is_trait}  # others are whole: what is gone is too old
+        begun = {name: at for name, at in known_since(changes, plan.reaches, now_ms).items() if name in lacking}
     return found | {name: format_time(at) for name, at in begun.items() if name in changes.after.by_trait}
 
 

@@ -20,6 +20,7 @@ from profilestream.operations.sweep import Crossed, Progress, Sweep, sweep
 from profilestream.settings import Settings
 from profilestream.store.connection import connect
 from profilestream.store.metadata import Generation, read_generation, read_live
+from profilestream.store.places import read_heads
 from profilestream.stream.archive import Archive
 from profilestream.wire.definitions import parse_definitions
 
@@ -65,7 +66,7 @@ async def make_plan(
     generation's, LogMismatch where archive and log do not join.
     """
     assert settings.kafka is not None and settings.redis is not None
-    live = await _live(settings)
+    live, clock = await _live(settings)
     before = parse_definitions(live.definitions, f"generation {live.name}")
     changes = changes_between(before, definitions)
     report("looking at the log")
@@ -79,16 +80,19 @@ async def make_plan(
         changes=changes,
         sweep=sweep(settings, live, changes, crossed, progress),
         reaches=tuple(reaches),
-        incomplete=tuple(incomplete(changes, reaches, settings.future_ms_max, live.complete_since)),
+        incomplete=tuple(incomplete(changes, reaches, settings.future_ms_max, live.complete_since, clock)),
         estimate=costs,
         made_at_ms=time.time_ns() // 1_000_000,
     )
 
 
-async def _live(settings: Settings) -> Generation:
+async def _live(settings: Settings) -> tuple[Generation, int | None]:
+    """The live generation, and the earliest of its shards' clocks (ms)."""
     assert settings.redis is not None
     client = connect(settings.redis)
     try:
-        return await read_generation(client, settings.namespace, await read_live(client, settings.namespace))
+        live = await read_generation(client, settings.namespace, await read_live(client, settings.namespace))
+        heads = await read_heads(client, settings.namespace, live)
+        return live, min((head.clock for head in heads.values() if head.clock is not None), default=None)
     finally:
         await client.aclose()

@@ -79,8 +79,12 @@ async def promote(
     announce: Announce = "net",
     cause: Cause = "backfill",
     allow_history_loss: bool = False,
+    base: str | None = None,
 ) -> Promoted:
     """Steps 1 to 3. For one that is live already only Redis is written, where a crash came before that.
+
+    With `base` nothing is done where another generation than that is live by now: what is to be promoted was planned
+    against it, and would undo what somebody else has promoted since.
 
     Raises NotFound for an unknown generation, UsageError for one that can never be promoted, HistoryLost, and
     ProfilestreamError for one that is not level, or where another command changes generations at the same moment.
@@ -92,6 +96,8 @@ async def promote(
         await check_server(client)
         known = await generations.read_all(kafka, settings.generations_topic, settings.namespace)
         former = known.live
+        if base is not None and known.live_name not in (base, name):
+            raise became_live(str(known.live_name), base)
         if known.live_name != name:
             wanted = _promotable(known, name)
             await _check_level(settings, client, wanted, former)
@@ -127,6 +133,14 @@ async def promote(
     before = f"; {promoted.former.name} is kept until {_kept(after, promoted.former.name)}" if promoted.former else ""
     report(f"generation {name} is live, in turn {live.turn}{before}")
     return promoted
+
+
+def became_live(name: str, base: str) -> ProfilestreamError:
+    """The error where something was planned against a generation that is not live any more."""
+    return ProfilestreamError(
+        f"generation {name} has become live meanwhile, and this was planned against {base}; nothing has changed. Look "
+        "at what is live now, and plan anew"
+    )
 
 
 async def rollback(settings: Settings, report: Report, *, announce: Announce = "net") -> Promoted:

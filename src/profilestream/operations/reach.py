@@ -135,13 +135,18 @@ async def _reach(
 
 
 def incomplete(
-    changes: Changes, reaches: Iterable[Reach], future_ms_max: int, complete_since: Mapping[str, str]
+    changes: Changes,
+    reaches: Iterable[Reach],
+    future_ms_max: int,
+    complete_since: Mapping[str, str],
+    clock: int | None = None,
 ) -> list[Incomplete]:
-    """The traits and segments that differ and cannot be whole, in the file's order.
+    """The traits and segments that differ and would not be whole, in the file's order.
 
     An aggregate without a window never is whole where anything is gone. Another is once nothing that was removed can be
     in its window: that arrived before the first record that is left, and occurred at most `future_ms_max` later.
-    `complete_since` has from when on the live generation's incomplete traits are whole.
+    What is whole at the earliest `clock` (ms) of the shards is not listed. `complete_since` has from when on the live
+    generation's incomplete traits are whole.
     """
     since = _whole_since(changes.missing, [r for r in reaches if not r.is_whole], future_ms_max)
     young = _young(changes.before, complete_since)
@@ -151,6 +156,8 @@ def incomplete(
     for is_trait, change in parts:
         at = max((since[a] for a in change.needs if a in since), default=None)
         if at is not None:
+            if clock is not None and at <= clock:
+                continue  # nothing that was removed would be in a window by now
             was = parse_time(complete_since[change.name]) if is_trait and change.name in complete_since else None
             lost = change.kind == "changed" and (was is None or was < at)
             found.append(Incomplete(change.name, is_trait, None if at >= NEVER_WHOLE else at, lost))

@@ -22,6 +22,7 @@ from profilestream.core.errors import NotFound, ServerUnavailable, UsageError
 from profilestream.generation_work import PROGRAM, group_of
 from profilestream.operations.archives import check_start, start_with
 from profilestream.operations.initialise import make_topics, server_addresses
+from profilestream.operations.promote import became_live
 from profilestream.pace import Pace
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, check_server, connect, reaching
@@ -41,15 +42,21 @@ RATE_S: Final = 15.0
 """The rate that is shown is that of about the last so many seconds."""
 
 
+Bounds = Mapping[tuple[str, int], tuple[int, int]]
+"""By topic and shard the offset at which the log begins, and at which it ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What is asked of a new generation: where it starts (see `Generation.start`), what a trial is limited to,
-    whether profiles of the live one are taken over (`method`), and which traits do not know all of the past."""
+    whether profiles of the live one are taken over (`method`), which traits do not know all of the past, and which
+    generation has to be live (`base`, if that matters)."""
 
     start: Mapping[str, Any]
     only: Mapping[str, Any]
     method: Literal["replay", "carry"] = "replay"
     complete_since: Mapping[str, str] = field(default_factory=dict)
+    base: str | None = None
 
 
 async def make_generation(
@@ -57,8 +64,8 @@ async def make_generation(
 ) -> Generation:
     """Steps 1 to 3; with an archive the generation begins where that begins.
 
-    Raises UsageError for a wish that cannot be meant, NotFound where no generation is live, LogMismatch where archive
-    and log do not join.
+    Raises UsageError for a wish that cannot be meant, NotFound where no generation is live, ProfilestreamError
+    where that is another than the one it has to be, LogMismatch where archive and log do not join.
     """
     kafka, redis = server_addresses(settings)
     topics = event_topics(definitions)
@@ -81,6 +88,8 @@ async def make_generation(
 
         def decide(known: Generations) -> Changed:
             assert known.live is not None
+            if wish.base is not None and known.live.name != wish.base:
+                raise became_live(known.live.name, wish.base)
             made = Generation(
                 name=f"g{known.last_number + 1}",
                 shards=shards,
@@ -173,6 +182,17 @@ class Replay:
         self._seen: list[tuple[float, int]] = []
         self._level = False
 
+    @property
+    def live_name(self) -> str | None:
+        """Which generation is live, as far as has been heard here."""
+        return self._worker.known.live_name
+
+    @property
+    def bounds(self) -> Bounds:
+        """Where the log of each topic and shard began and ended when the work on it began; {} before that."""
+        work = self._worker.works.get(self._name)
+        return {} if work is None else {at: (begin, work.ends.get(at, begin)) for at, begin in work.begins.items()}
+
     def stop(self) -> None:
         """Asks `run` to return; to be called in the event loop's thread."""
         self._worker.stop()
@@ -191,9 +211,12 @@ class Replay:
 
     async def _look(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._looked_s < LOOK_S:
-            return
-        self._looked_s = now_s
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            with contextlib.suppress(ServerUnavailable):  # a lost server is waited for; the shards say so
+                await self._look_around(now_s)
+
+    async def _look_around(self, now_s: float) -> None:
         work = self._worker.works.get(self._name)
         if work is None:
             return
