@@ -14,7 +14,8 @@ import pytest
 from profilestream import roles
 from profilestream.cli.replaying import _numbers, _only, _rate, _start
 from profilestream.core.engine import Engine
-from profilestream.core.errors import LogMismatch, UsageError
+from profilestream.core.errors import LogMismatch, NotFound, UsageError
+from profilestream.operations import replay as replaying
 from profilestream.pace import Pace
 from profilestream.repair import Superseded, needs_turn
 from profilestream.roles import role_of
@@ -148,6 +149,24 @@ async def test_a_pace_holds_all_who_share_it_to_one_rate_and_another_rate_counts
     pace.rate = None
     async with asyncio.timeout(10):
         await waiting
+
+
+async def test_a_rate_is_set_of_a_generation_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: dict[str, float | None] = {}
+
+    async def read_all(*where: Any) -> Generations:
+        return read(record("ps/g1", G1))
+
+    async def set_rate(settings: Settings, name: str, rate: float | None) -> None:
+        rates[name] = rate
+
+    monkeypatch.setattr(replaying.generations, "read_all", read_all)
+    monkeypatch.setattr(replaying, "set_rate", set_rate)
+    settings = Settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1/0")
+    with pytest.raises(NotFound, match=r"no generation `g2` \(there are: g1\)"):
+        await replaying.change_rate(settings, "g2", 5)
+    await replaying.change_rate(settings, "g1", 5)
+    assert rates == {"g1": 5}
 
 
 async def test_who_waits_at_a_low_rate_does_not_wait_on_once_it_is_raised() -> None:

@@ -69,13 +69,13 @@ def replay(
 ) -> None:
     """Fold the log into another generation beside the live one, in silence. Start as many as you like for one NAME."""
     from profilestream.operations.archives import open_archive
-    from profilestream.operations.replay import Replay, Wish, make_generation, set_rate
+    from profilestream.operations.replay import Replay, Wish, change_rate, make_generation, set_rate
 
     if clock not in ("wall", "event"):
         raise typer.BadParameter("write `wall` or `event`", param_hint="--clock")
     found = settings(kafka, redis, namespace)
     if rate is not None:
-        asyncio.run(set_rate(found, _named(what), _rate(rate)))
+        asyncio.run(change_rate(found, _named(what), _rate(rate)))
         return
     wish = Wish(_start(start, offsets), _only(customers, shards))
     if archive is not None and start != "beginning":

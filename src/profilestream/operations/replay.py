@@ -147,6 +147,16 @@ async def _check_offsets(settings: Settings, topics: tuple[str, ...], asked: Map
                     raise UsageError(f"{place}: the log has offsets {begin} to {end}, so none can begin at {offset}")
 
 
+async def change_rate(settings: Settings, name: str, rate: float | None) -> None:
+    """As `set_rate`, of a generation that somebody names; raises NotFound where there is none of that name."""
+    kafka, _ = server_addresses(settings)
+    known = await generations.read_all(kafka, settings.generations_topic, settings.namespace)
+    if name not in known.by_name:
+        there = ", ".join(sorted(known.by_name)) or "none"
+        raise NotFound(f"there is no generation `{name}` (there are: {there})")
+    await set_rate(settings, name, rate)
+
+
 async def set_rate(settings: Settings, name: str, rate: float | None) -> None:
     """How many records a second a replay may read, of all processes together; None for no limit. They look once a
     second."""
