@@ -17,11 +17,13 @@ from profilestream.cli.plan_cards import show_plan
 from profilestream.core.changes_between import changes_between
 from profilestream.core.errors import ProfilestreamError, UsageError
 from profilestream.core.events import BUILT_IN
+from profilestream.operations import plan as planning
 from profilestream.operations.costs import Estimate
 from profilestream.operations.plan import Plan
 from profilestream.operations.plan_files import check_current, is_plan, plan_object, read_plan, save
 from profilestream.operations.reach import FORWARDED, Reach, incomplete
 from profilestream.operations.sweep import EXAMPLES, Outcome, Sweep
+from profilestream.settings import Settings
 from profilestream.store.metadata import Generation
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.schemas import schemas
@@ -303,3 +305,20 @@ def test_what_is_no_plan_or_was_altered_is_refused(tmp_path: Path, edit: Any, me
         read_plan(tmp_path / "gone.json")
     with pytest.raises(UsageError, match="cannot be written"):
         save(plan_of(), tmp_path / "no" / "plan.json")
+
+
+async def test_a_stale_plan_is_refused_before_every_profile_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def live(settings: Any) -> Any:
+        return GENERATION, None
+
+    async def reach(*where: Any) -> Any:
+        raise AssertionError("the log is looked at")
+
+    def check(generation: Any) -> None:
+        raise ProfilestreamError(f"by now {generation.name} is live")
+
+    monkeypatch.setattr(planning, "_live", live)
+    monkeypatch.setattr(planning, "read_reach", reach)
+    settings = Settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1/0")
+    with pytest.raises(ProfilestreamError, match="by now g1 is live"):
+        await planning.make_plan(settings, parse_definitions(AFTER), check=check)

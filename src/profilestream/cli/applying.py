@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from profilestream.cli.planning import looking
 from profilestream.cli.replaying import AnnounceOption, YesOption, announced
 from profilestream.cli.running import ClockOption, run_service
 from profilestream.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from profilestream.store.metadata import Generation
 
 
 def register(app: typer.Typer) -> None:
@@ -65,21 +68,23 @@ def apply(
     definitions = saved.definitions if saved is not None else read_definitions(path)
     found = settings(kafka, redis, namespace)
 
+    def check(live: Generation) -> None:
+        if saved is not None:
+            plan_files.check_current(saved, found.namespace, live)
+
     async def work() -> None:
         archived = await open_archive(found, archive)
         with looking() as (report, progress):
-            made = await planning.make_plan(found, definitions, progress=progress, report=report, archive=archived)
-        if saved is not None:
-            plan_files.check_current(saved, found.namespace, made.live)
+            made = await planning.make_plan(
+                found, definitions, progress=progress, report=report, archive=archived, check=check
+            )
         show_plan(people.console(), made, path, None)
         if not made.changes.any:
             return
         _say(f"\nto be done: {operation.effort(made.changes, choice)}")
         operation.check_history(made, choice)
 
-        await run_service(
-            lambda: operation.Apply(found, made, choice, lambda: yes or _goes_on(), _say, archived), True
-        )
+        await run_service(lambda: operation.Apply(found, made, choice, lambda: yes or _goes_on(), _say, archived), True)
 
     asyncio.run(work())
 

@@ -58,15 +58,17 @@ async def make_plan(
     progress: Progress = lambda done, total: None,
     report: Callable[[str], None] = lambda line: None,
     archive: Archive | None = None,
+    check: Callable[[Generation], None] = lambda live: None,
 ) -> Plan:
     """Compares definitions with the live generation's; `report` is told what takes its time. What an archive has counts
-    as the log's.
+    as the log's. `check` is told first which generation is live, and may raise.
 
     Raises NotFound before `init`, ServerUnavailable without Kafka or Redis, StateMismatch for states that are not the
     generation's, LogMismatch where archive and log do not join.
     """
     assert settings.kafka is not None and settings.redis is not None
     live, clock = await _live(settings)
+    check(live)
     before = parse_definitions(live.definitions, f"generation {live.name}")
     changes = changes_between(before, definitions)
     report("looking at the log")
