@@ -13,6 +13,8 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer
 from faust.types import TP
 
+from profilestream.stream.topics import learn
+
 REQUEST_TIMEOUT_MS: Final = 10_000
 CLOSE_S_MAX: Final = 1.0
 
@@ -29,17 +31,24 @@ class Bounds:
 
     async def begins(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The first offset of each partition that is still there."""
-        return _by_partition(await (await self._connected()).beginning_offsets(list(partitions)))
+        consumer, asked = await self._ready(partitions)
+        return _by_partition(await consumer.beginning_offsets(asked))
 
     async def ends(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The offset after the last committed record of each partition."""
-        return _by_partition(await (await self._connected()).end_offsets(list(partitions)))
+        consumer, asked = await self._ready(partitions)
+        return _by_partition(await consumer.end_offsets(asked))
 
     async def close(self) -> None:
         """Lets the connection go, in bounded time."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await asyncio.wait({asyncio.ensure_future(consumer.stop())}, timeout=CLOSE_S_MAX)
+
+    async def _ready(self, partitions: Iterable[TP]) -> tuple[Any, list[TP]]:
+        consumer, asked = await self._connected(), list(partitions)
+        await learn(consumer, asked)
+        return consumer, asked
 
     async def _connected(self) -> Any:
         async with self._connecting:

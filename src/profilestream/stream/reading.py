@@ -10,10 +10,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from profilestream.core.errors import LogMismatch
-from profilestream.stream.topics import REQUEST_TIMEOUT_MS, unavailable
+from profilestream.stream.topics import REQUEST_TIMEOUT_MS, learn, unavailable
 
-READ_TIMEOUT_MS: Final = 100  # a marker at the end brings no record: waiting long for one is waiting for nothing
-STALLED_READS_MAX: Final = 300
+READ_TIMEOUT_MS: Final = 20  # a marker at the end brings no record: waiting long for one is waiting for nothing
+STALLED_READS_MAX: Final = 1_500
 READ_RECORDS_MAX: Final = 2_000  # as objects they take many times their bytes
 FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
 LAST_OFFSETS: Final = 16
@@ -87,6 +87,7 @@ async def _bounds(consumer: Any, topic: str, only: Container[int] | None) -> tup
     partitions = [TopicPartition(topic, p) for p in sorted(there) if only is None or p in only]
     if not partitions:
         return {}, {}
+    await learn(consumer, partitions)
     begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     return {tp.partition: at for tp, at in begins.items()}, {tp.partition: at for tp, at in ends.items()}
 

@@ -114,6 +114,14 @@ def unavailable(kafka: str, error: BaseException) -> ServerUnavailable:
     )
 
 
+async def learn(consumer: Any, partitions: Iterable[Any]) -> None:
+    """Lets an aiokafka consumer know of topics that exist, before it is asked where they begin and end.
+
+    By itself it learns of each by not finding it, one after the other, and sleeps for a tenth of a second each time.
+    """
+    await asyncio.gather(*(consumer._client.add_topic(topic) for topic in {tp.topic for tp in partitions}))
+
+
 class Admin:
     """A short-lived administrative connection to one Kafka cluster.
 
@@ -230,6 +238,7 @@ class Admin:
             return {}
         consumer = await self._reader()
         every = {TopicPartition(topic, p): 0 for p in range(info.partitions)}
+        await learn(consumer, every)
         found = await self._ask(lambda: consumer.offsets_for_times(every))
         return {tp.partition: at.timestamp for tp, at in found.items() if at is not None}
 
@@ -240,6 +249,7 @@ class Admin:
             return {}
         consumer = await self._reader()
         asked = {TopicPartition(topic, partition): at_ms for partition in ends}
+        await learn(consumer, asked)
         found = await self._ask(lambda: consumer.offsets_for_times(asked))
         return {tp.partition: ends[tp.partition] if at is None else at.offset for tp, at in found.items()}
 
@@ -253,6 +263,7 @@ class Admin:
         if not there:
             return {}
         consumer = await self._reader()
+        await learn(consumer, there)
         begins = await self._ask(lambda: consumer.beginning_offsets(there))
         ends = await self._ask(lambda: consumer.end_offsets(there))
         return {tp.topic: (begins[tp], ends[tp]) for tp in there}
@@ -268,10 +279,12 @@ class Admin:
         consumer = self._consumer_of("read_uncommitted")
         try:
             await self._ask(consumer.start)
+            await learn(consumer, there)
             ends = await self._ask(lambda: consumer.end_offsets(there))
         finally:
             await consumer.stop()
         reader, deadline = await self._reader(), asyncio.get_running_loop().time() + READABLE_TIMEOUT_S
+        await learn(reader, there)
         while asyncio.get_running_loop().time() < deadline:
             readable = await self._ask(lambda: reader.end_offsets(there))
             if all(readable[tp] >= ends[tp] for tp in there):
@@ -279,11 +292,13 @@ class Admin:
             await asyncio.sleep(0.02)
 
     async def _offsets(self, topic: str, method: str) -> dict[int, int]:
-        info = (await self.describe([topic]))[topic]
-        if info is None:
+        listed = await self._ask(self._client.describe_topics)  # of all topics, for the reason that `describe` has
+        count = next((len(t["partitions"]) for t in listed if t["topic"] == topic and not t["error_code"]), 0)
+        if not count:
             return {}
         consumer = await self._reader()
-        partitions = [TopicPartition(topic, p) for p in range(info.partitions)]
+        partitions = [TopicPartition(topic, p) for p in range(count)]
+        await learn(consumer, partitions)
         found = await self._ask(lambda: getattr(consumer, method)(partitions))
         return {tp.partition: offset for tp, offset in found.items()}
 
