@@ -13,6 +13,13 @@ LOOK_S: Final = 1.0
 """So long at most a shard sleeps at a time, so that another rate counts soon."""
 
 
+SLICE_S: Final = 0.02
+"""A held replay writes at most what so much time has of its rate at once: Redis does one thing after the other, and a
+commit of hundreds of profiles keeps live events and readers waiting for milliseconds."""
+
+SLICE_MIN: Final = 10
+
+
 class Pace:
     """`rate` is records a second, None for no limit; it may be set at any time, and counts at once for who waits."""
 
@@ -29,6 +36,12 @@ class Pace:
     def rate(self, rate: float | None) -> None:
         self._pass_time()
         self._rate = rate
+
+    def slice(self, customers_max: int) -> int:
+        """How many customers one commit may have, of so many at most."""
+        if self.rate is None:
+            return customers_max
+        return min(customers_max, max(SLICE_MIN, int(self.rate * SLICE_S)))
 
     async def take(self, records: int) -> None:
         """Waits until so many more records may be read. Whoever comes later waits behind."""
