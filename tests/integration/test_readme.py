@@ -1,5 +1,7 @@
 """README.md is run as it stands: its files are saved, its commands are typed in order, its outputs compared.
 
+docs/generations.md goes on where it ends, and is run there.
+
 Blocks of `console` hold commands (`$ `) and what they print, where `...` stands for anything. Blocks with a file's
 name behind their language are that file. Blocks of `sh` are for a fresh clone and are not run here.
 """
@@ -8,9 +10,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +24,7 @@ from profilestream import local
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+GENERATIONS = (ROOT / "docs" / "generations.md").read_text("utf-8")
 _BLOCK = re.compile(r"^```(\w*)(?: ([\w.-]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND_S_MAX = 120
 
@@ -36,7 +41,9 @@ class Typed(NamedTuple):
 
 
 def blocks() -> list[Block]:
-    return [Block(*found) for found in _BLOCK.findall(README)]
+    """README's, and before the last, which stops the servers, those of the page that goes on from there."""
+    *readme, last = [Block(*found) for found in _BLOCK.findall(README)]
+    return [*readme, *(Block(*found) for found in _BLOCK.findall(GENERATIONS)), last]
 
 
 def typed(console: str) -> list[Typed]:
@@ -59,6 +66,9 @@ def matches(shown: str, printed: str) -> bool:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
+    if (tmp_path / "worker.pid").exists():  # what is typed ends it, if it comes so far
+        with suppress(ProcessLookupError):
+            os.kill(int((tmp_path / "worker.pid").read_text()), signal.SIGKILL)
     local.down(tmp_path / local.DEFAULT_DIRECTORY, wipe=True)
 
 
@@ -81,9 +91,9 @@ def test_what_readme_says_is_what_happens(folder: Path) -> None:
                 check=False,
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-            assert matches(shown, done.stdout), f"{command}\n--- README.md\n{shown}\n--- printed\n{done.stdout}"
+            assert matches(shown, done.stdout), f"{command}\n--- shown\n{shown}\n--- printed\n{done.stdout}"
             ran += 1
-    assert ran == len(re.findall(r"^\$ ", README, re.MULTILINE)) > 10
+    assert ran == len(re.findall(r"^\$ ", README + GENERATIONS, re.MULTILINE)) > 20
     assert local.status(folder / local.DEFAULT_DIRECTORY) is None
 
 
