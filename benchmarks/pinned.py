@@ -18,10 +18,11 @@ def cores() -> tuple[int, set[int]]:
 
 
 def start(
-    module: str, words: list[str], core: int, environment: Mapping[str, str], log: Path
+    module: str, words: list[str], core: int | set[int], environment: Mapping[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
-    """Starts `python -m module words...` on one core; what it says goes to `log`."""
-    pin = f"import os, runpy, sys; os.sched_setaffinity(0, {{{core}}}); sys.argv = sys.argv[1:]; "
+    """Starts `python -m module words...` on one core, or on some; what it says goes to `log`."""
+    cores = core if isinstance(core, set) else {core}
+    pin = f"import os, runpy, sys; os.sched_setaffinity(0, {cores}); sys.argv = sys.argv[1:]; "
     run = f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -30,6 +31,12 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+
+
+def move(pid: int, cores: set[int]) -> None:
+    """Lets a running process, all its threads, use these cores and no other."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores)
 
 
 def cpu_s(pid: int) -> float:

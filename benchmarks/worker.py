@@ -78,7 +78,7 @@ def main() -> None:
         spend = asyncio.run(prepare(settings, text, given))
         _tell("folding")
         worker, commits = measure_worker(settings, given, core, Path(folder))
-        _check(settings, given.shards, given.events, spend)
+        check(settings, given.shards, given.events, spend)
         baseline = None
         if given.baseline_events:
             _tell("the yardstick: Faust, one event at a time")
@@ -148,7 +148,7 @@ def measure_worker(settings: Settings, given: argparse.Namespace, core: int, fol
     process = pinned.start(
         "profilestream.cli.app", ["worker", "--clock", "event", "--until-caught-up"], core, environment, log
     )
-    heads = _Heads(settings, given.shards)
+    heads = Heads(settings, given.shards)
     first = last = (0, 0.0, 0.0)
     moved = time.monotonic()
     try:
@@ -171,12 +171,12 @@ def measure_worker(settings: Settings, given: argparse.Namespace, core: int, fol
     return Measured(last[0] - first[0], last[1] - first[1], last[2] - first[2]), heads.commits()
 
 
-class _Heads:
+class Heads:
     """What the shards' heads say, asked in one round trip."""
 
-    def __init__(self, settings: Settings, shards: int) -> None:
+    def __init__(self, settings: Settings, shards: int, generation: str = FIRST) -> None:
         self._redis = redis.Redis.from_url(str(settings.redis))
-        keys = Keys(settings.namespace, FIRST)
+        keys = Keys(settings.namespace, generation)
         self._names = [keys.shard(number).head for number in range(shards)]
 
     def _fields(self, field: str) -> list[bytes | None]:
@@ -193,10 +193,10 @@ class _Heads:
         return sum(int(found or 0) for found in self._fields("sequence"))
 
 
-def _check(settings: Settings, shards: int, events: int, spend: int) -> None:
+def check(settings: Settings, shards: int, events: int, spend: int, generation: str = FIRST) -> None:
     """Exits where the profiles do not hold every event exactly once."""
     client: Any = redis.Redis.from_url(str(settings.redis))
-    keys = Keys(settings.namespace, FIRST)
+    keys = Keys(settings.namespace, generation)
     found_events = found_spend = 0
     for number in range(shards):
         names = list(client.scan_iter(match=keys.shard(number).profile_prefix + "*", count=10_000))
