@@ -31,6 +31,7 @@ from profilestream.stream.archive import Archive
 from profilestream.stream.counters import Counters
 from profilestream.stream.endings import end_tasks
 from profilestream.stream.forwarding import Forwarder
+from profilestream.stream.generations import group_of
 from profilestream.stream.host import host
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.reports import Troubles
@@ -62,11 +63,6 @@ def engine_of(generation: Generation, settings: Settings) -> Engine:
         ids_ms_max=settings.remembered_ids_ms_max,
         keys_max=settings.map_keys_max,
     )
-
-
-def group_of(namespace: str, generation: str) -> str:
-    """The consumer group that shares a generation's shards among processes."""
-    return f"{namespace}-{generation}"
 
 
 class GenerationWork:

@@ -293,7 +293,7 @@ class Worker:
     def _show(self, final: bool = False) -> None:
         """The status line of the live generation; kept ones stay silent here too."""
         for work in self.works.values():
-            if not work.role.is_silent:
+            if not work.role.is_silent and self._only is None:  # a replay tells of its progress itself
                 line = work.counters.line(None if final else work.lag(), final)
                 if line is not None:
                     self._report(line)

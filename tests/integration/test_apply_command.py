@@ -116,8 +116,8 @@ def test_what_a_plan_says_is_what_applying_it_announces(
     expected = planned(cli, "raised.toml", "--out", "plan.json")
     assert {(segment, change) for _, segment, change in expected} == {("big", "exited")}
 
-    # A "no" leaves the generation in the making, which nobody reads or hears of.
-    refused = cli("apply", "plan.json", "--clock", "event", stdin="n\n", expect=1)
+    # A "no", as which no answer counts, leaves the generation in the making, which nobody reads or hears of.
+    refused = cli("apply", "plan.json", "--clock", "event", stdin="", expect=1)
     assert "everything from the live profiles" in refused.stdout
     assert "nothing has changed; generation g2 is in the making" in refused.stderr
     assert (shop.live(), shop.by_definition("g2")) == ("g1", set())

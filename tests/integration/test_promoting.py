@@ -190,7 +190,8 @@ def test_a_replay_that_is_killed_goes_on_where_it_was_and_two_processes_share_it
     there = folded()
     assert 300 < there < len(events)
     with running(environment, workdir, "replay", "g2", "--clock", "event"):
-        cli("replay", "g2", "--set-rate", "none")
+        assert "g2 reads as many" in cli("replay", "g2", "--set-rate", "none").stdout
+        assert "g7" in cli("replay", "g7", "--set-rate", "9", expect=1).stderr
         cli("replay", "g2", "--clock", "event", "--until-caught-up", timeout_s=120)
         live = kept_of(client, namespace, "g1")
         assert len(live) > 2 * cdnow.CUSTOMERS

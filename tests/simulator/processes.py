@@ -12,7 +12,7 @@ from faust.types import TP
 
 from profilestream.carrying import Former
 from profilestream.core.errors import ProfilestreamError
-from profilestream.generation_work import Clock, GenerationWork, group_of
+from profilestream.generation_work import Clock, GenerationWork
 from profilestream.roles import Role, leader_of, role_of
 from profilestream.settings import Settings
 from profilestream.store.keys import Keys
@@ -20,7 +20,7 @@ from profilestream.store.metadata import Generation
 from profilestream.store.outbox import Outbox
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.crew import Crew, Live
-from profilestream.stream.generations import Generations
+from profilestream.stream.generations import Generations, group_of
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.relay import RelayEvents, ShardRelay
 from profilestream.stream.reports import Troubles

@@ -158,6 +158,6 @@ async def test_a_replay_looks_again_where_redis_does_not_say_how_far_it_is() -> 
 
 def test_where_nobody_can_be_asked_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert not _goes_on()
+    assert not _goes_on("what differs is announced")
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    assert _goes_on()
+    assert _goes_on("what differs is announced")

@@ -13,7 +13,7 @@ from profilestream.cli.connection import ArchiveOption, KafkaOption, NamespaceOp
 from profilestream.cli.definitions import FileOption, definitions_path
 from profilestream.cli.planning import looking
 from profilestream.cli.replaying import AnnounceOption, YesOption, announced
-from profilestream.cli.running import ClockOption, run_service
+from profilestream.cli.running import ClockOption, give_way, run_service
 from profilestream.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,15 +84,19 @@ def apply(
         _say(f"\nto be done: {operation.effort(made.changes, choice)}")
         operation.check_history(made, choice)
 
-        await run_service(lambda: operation.Apply(found, made, choice, lambda: yes or _goes_on(), _say, archived), True)
+        told = "what differs is announced" if choice.announce == "net" else "nobody is told of what differs"
+        give_way()
+        await run_service(
+            lambda: operation.Apply(found, made, choice, lambda: yes or _goes_on(told), _say, archived), True
+        )
 
     asyncio.run(work())
 
 
-def _goes_on() -> bool:
+def _goes_on(told: str) -> bool:
     """The answer; where nobody can be asked, it is no."""
     try:
-        return typer.confirm("Level with the live one. Readers switch, and what differs is announced. Go on?")
+        return typer.confirm(f"Level with the live one. Readers switch, and {told}. Go on?")
     except typer.Abort:
         return False
 

@@ -106,7 +106,7 @@ def _show(found: Sequence[Listed]) -> None:
             f"{one.customers:,}",
             people.ABSENT if one.lag is None else f"{one.lag:,}",
             one.generation.fingerprint,
-            people.duration(one.age_ms),
+            people.duration(1_000 * round(one.age_ms / 1_000)),
             _made(one),
             _complete(one),
         )

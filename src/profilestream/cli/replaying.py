@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from profilestream.cli.connection import ArchiveOption, KafkaOption, NamespaceOption, RedisOption, settings
-from profilestream.cli.running import ClockOption, UntilCaughtUp, run_service
+from profilestream.cli.running import ClockOption, UntilCaughtUp, give_way, run_service
 from profilestream.core.errors import UsageError
 from profilestream.wire.definitions import read_definitions
 from profilestream.wire.times import format_time, parse_time
@@ -75,7 +75,9 @@ def replay(
         raise typer.BadParameter("write `wall` or `event`", param_hint="--clock")
     found = settings(kafka, redis, namespace)
     if rate is not None:
-        asyncio.run(change_rate(found, _named(what), _rate(rate)))
+        asyncio.run(change_rate(found, _named(what), limit := _rate(rate)))
+        told = "as many records as it can" if limit is None else f"{limit:,.0f} records a second at most"
+        print(f"{what} reads {told}, within a second")
         return
     wish = Wish(_start(start, offsets), _only(customers, shards))
     if archive is not None and start != "beginning":
@@ -95,7 +97,11 @@ def replay(
     async def work() -> None:
         archived = await open_archive(found, archive)
         name = await prepare(archived)
-        await run_service(lambda: Replay(found, name, _say, clock, archived), until_caught_up)
+        give_way()
+        left = (
+            f"{name} is as far as it came; `profilestream replay {name}` goes on, `profilestream drop {name}` frees it"
+        )
+        await run_service(lambda: Replay(found, name, _say, clock, archived), until_caught_up, left)
 
     asyncio.run(work())
 

@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, Protocol
+from contextlib import suppress
+from typing import Annotated, Any, Final, Protocol
 
 import typer
 
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.errors import ProfilestreamError, UsageError
+
+NICE: Final = 10
 
 UntilCaughtUp = Annotated[
     bool, typer.Option("--until-caught-up", help="Stop once everything that is there now has been handled.")
@@ -65,12 +68,22 @@ def emitter(
     asyncio.run(run_service(lambda: Emitter(found, _say), until_caught_up))
 
 
-async def run_service(make: Callable[[], _Service], until_caught_up: bool) -> None:
-    """Runs a service; the first signal asks it to stop, the second one ends the process at once."""
+def give_way() -> None:
+    """Lets this process come behind others of the machine: what is not live must not hold up what is."""
+    with suppress(OSError):
+        os.nice(NICE)
+
+
+async def run_service(make: Callable[[], _Service], until_caught_up: bool, left: str = "") -> None:
+    """Runs a service; the first signal asks it to stop, the second one ends the process at once. `left` is said in the
+    end of one that was asked to stop."""
     service = make()
     loop = asyncio.get_running_loop()
+    was_asked = False
 
     def asked(number: int) -> None:
+        nonlocal was_asked
+        was_asked = True
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
             # Not Python's own: that waits for every task to end, and the one that hangs may be among them.
@@ -83,6 +96,8 @@ async def run_service(make: Callable[[], _Service], until_caught_up: bool) -> No
     status = 0
     try:
         await service.run(until_caught_up)
+        if was_asked and left:
+            _say(left)
     except UsageError:
         raise
     except ProfilestreamError as error:

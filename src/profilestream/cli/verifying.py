@@ -134,7 +134,7 @@ def _show(out: Console, result: Mapping[str, Any]) -> None:
     out.print(f"generation {result['generation']}: {which}")
     out.print(
         f"{counted(result['records'], 'record')} read of {counted(len(result['shards_done']), 'shard')}"
-        f" in {people.duration(result['elapsed_s'] * 1000)}"
+        f" in {people.duration(100 * round(10 * result['elapsed_s']))}"
     )
     _show_log(out, result["log"])
     rows = people.table("", "mismatched", "missing", "extra", right=("mismatched", "missing", "extra"))

@@ -183,7 +183,10 @@ async def _behind(
 
 def left_behind(made: Generation) -> str:
     """What is told of a generation that was made and is not live."""
-    return f"generation {made.name} is in the making, and `profilestream apply` goes on with it"
+    return (
+        f"generation {made.name} is in the making; the same `profilestream apply` goes on with it, "
+        f"`profilestream drop {made.name}` takes it away"
+    )
 
 
 def check_history(plan: Plan, choice: Choice) -> None:

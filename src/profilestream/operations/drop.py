@@ -74,7 +74,7 @@ async def drop(
     """
     generation = await may_be_dropped(settings, name)
     kafka, topic, namespace = str(settings.kafka), settings.generations_topic, settings.namespace
-    group = f"{namespace}-{name}"
+    group = generations.group_of(namespace, name)
     client = connect(str(settings.redis))
     try:
         if generation is not None:

@@ -37,14 +37,14 @@ from profilestream.store.connection import AsyncClient, check_server, connect
 from profilestream.store.metadata import Generation, set_live, write_generation
 from profilestream.store.places import count_in_repair, read_heads, read_positions
 from profilestream.stream import generations
-from profilestream.stream.generations import Changed, Generations, Live
-from profilestream.stream.topics import Report
+from profilestream.stream.generations import Changed, Generations, Live, group_of
+from profilestream.stream.topics import Admin, Report
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.times import format_time
 
 LOOK_S: Final = 0.1
-NOBODY_S: Final = 10.0
-"""After so long without a step the command says that no worker seems to run."""
+QUIET_S: Final = 10.0
+"""After so long without a step the command says how far it is, and whether anybody works on it."""
 
 Announce = Literal["net", "none"]
 Cause = Literal["backfill", "definition"]
@@ -100,7 +100,9 @@ async def promote(
             raise became_live(str(known.live_name), base)
         if known.live_name != name:
             wanted = _promotable(known, name)
-            await _check_level(settings, client, wanted, former)
+            behind = await _check_level(settings, client, wanted, former)
+            if behind:
+                report(f"{name} is {counted(behind, 'record')} behind; they are folded once it is live")
             if former is not None and not allow_history_loss:
                 await _check_history(settings, client, wanted, former)
 
@@ -130,8 +132,7 @@ async def promote(
     promoted = Promoted(
         live, former if former is not None and former.name != name else None, time.monotonic() - began_s
     )
-    before = f"; {promoted.former.name} is kept until {_kept(after, promoted.former.name)}" if promoted.former else ""
-    report(f"generation {name} is live, in turn {live.turn}{before}")
+    report(f"generation {name} is live, in turn {live.turn}{_kept(after, promoted.former)}")
     return promoted
 
 
@@ -159,7 +160,7 @@ async def watch(settings: Settings, live: Generation, report: Report) -> float:
 
     Raises ServerUnavailable for a lost Redis; the promotion goes on without anybody who watches.
     """
-    _, redis = server_addresses(settings)
+    kafka, redis = server_addresses(settings)
     client = connect(redis)
     began_s = moved_s = time.monotonic()
     told, left = False, live.shards + 1
@@ -172,19 +173,31 @@ async def watch(settings: Settings, live: Generation, report: Report) -> float:
                 took_s = time.monotonic() - began_s
                 report(f"{counted(live.shards, 'shard')} reconciled in {took_s:.1f} s")
                 return took_s
-            if not told and time.monotonic() - moved_s > NOBODY_S:
+            if not told and time.monotonic() - moved_s > QUIET_S:
                 told = True
-                report(
-                    f"{counted(left, 'shard')} yet to be reconciled, and nobody seems to work on them; "
-                    "start `profilestream worker`"
-                )
+                nobody = await _is_nobodys(kafka, group_of(settings.namespace, live.name))
+                hint = ", and nobody works on them; start `profilestream worker`" if nobody else ""
+                report(f"{counted(left, 'shard')} yet to be reconciled{hint}")
             await asyncio.sleep(LOOK_S)
     finally:
         await client.aclose()
 
 
-def _kept(known: Generations, name: str) -> str:
-    return known.by_name[name].kept_until
+async def _is_nobodys(kafka: str, group: str) -> bool:
+    """Whether no process is there that would reconcile; False where Kafka does not tell."""
+    try:
+        async with Admin(kafka) as admin:
+            return not await admin.group_members(group)
+    except ProfilestreamError:
+        return False
+
+
+def _kept(known: Generations, former: Generation | None) -> str:
+    """What is told of the generation that was live before."""
+    if former is None:
+        return ""
+    until = known.by_name[former.name].kept_until
+    return f"; {former.name} is kept until {until}, and `profilestream rollback` goes back to it"
 
 
 def _promotable(known: Generations, name: str) -> Generation:
@@ -200,8 +213,8 @@ def _promotable(known: Generations, name: str) -> Generation:
     return found
 
 
-async def _check_level(settings: Settings, client: AsyncClient, wanted: Generation, live: Generation | None) -> None:
-    """Raises ProfilestreamError where readers would go far back in time."""
+async def _check_level(settings: Settings, client: AsyncClient, wanted: Generation, live: Generation | None) -> int:
+    """How many records it is behind; raises ProfilestreamError where readers would go far back in time."""
     own = await read_heads(client, settings.namespace, wanted)
     if not any(head.commit for head in own.values()):
         raise ProfilestreamError(
@@ -209,7 +222,7 @@ async def _check_level(settings: Settings, client: AsyncClient, wanted: Generati
         )
     await check_folded(settings, wanted, own)
     if live is None:
-        return
+        return 0
     left = [n for n, head in own.items() if head.carried is None or not head.carried.done]
     if wanted.method == "carry" and left:
         raise ProfilestreamError(
@@ -230,6 +243,7 @@ async def _check_level(settings: Settings, client: AsyncClient, wanted: Generati
             f"generation {wanted.name} is {counted(behind, 'record')} behind {live.name}; let it catch up "
             f"(`profilestream replay {wanted.name}`, or a worker where it is kept), then promote it"
         )
+    return behind
 
 
 async def _check_history(settings: Settings, client: AsyncClient, wanted: Generation, live: Generation) -> None:

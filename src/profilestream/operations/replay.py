@@ -17,21 +17,23 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from profilestream.carrying import FROM_LIVE
+from profilestream.core.counting import counted
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import NotFound, ServerUnavailable, UsageError
-from profilestream.generation_work import PROGRAM, group_of
+from profilestream.generation_work import PROGRAM
 from profilestream.operations.archives import check_start, start_with
 from profilestream.operations.initialise import make_topics, server_addresses
 from profilestream.operations.promote import became_live
+from profilestream.operations.sizes import count_customers
 from profilestream.pace import Pace
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, check_server, connect, reaching
 from profilestream.store.keys import Keys
 from profilestream.store.metadata import Generation, write_generation
-from profilestream.store.places import read_positions
+from profilestream.store.places import read_heads, read_positions
 from profilestream.stream import generations
 from profilestream.stream.archive import Archive
-from profilestream.stream.generations import Changed, Generations
+from profilestream.stream.generations import Changed, Generations, group_of
 from profilestream.stream.topic_layout import event_topics
 from profilestream.stream.topics import Admin, Report
 from profilestream.wire.times import format_time, parse_time
@@ -190,7 +192,7 @@ class Replay:
         self._client: AsyncClient = connect(str(settings.redis))
         self._looked_s = self._told_s = time.monotonic()
         self._seen: list[tuple[float, int]] = []
-        self._level = False
+        self._level = self._is_stopped = False
 
     @property
     def live_name(self) -> str | None:
@@ -205,6 +207,7 @@ class Replay:
 
     def stop(self) -> None:
         """Asks `run` to return; to be called in the event loop's thread."""
+        self._is_stopped = True
         self._worker.stop()
 
     async def run(self, until_caught_up: bool = False) -> None:
@@ -213,8 +216,9 @@ class Replay:
         try:
             with contextlib.suppress(ServerUnavailable):  # lost servers are waited for; shards say the same
                 await check_start(self._settings, self._name, self._archive)
+                self._pace.rate = await self._rate()  # before anything is read; then as large as this process's part
             await self._worker.run(until_caught_up, self._look)
-            if until_caught_up:
+            if until_caught_up and not self._is_stopped:
                 self._report(f"{self._name} has caught up")
         finally:
             await self._client.aclose()
@@ -230,14 +234,18 @@ class Replay:
         work = self._worker.works.get(self._name)
         if work is None:
             return
-        with reaching(self._client):
-            rate = await self._client.get(Keys(self._settings.namespace, self._name).rate)
-        self._pace.rate = float(rate) * work.share if rate else None
+        rate = await self._rate()
+        self._pace.rate = None if rate is None else rate * work.share
         if not work.role.is_silent:
             await self._leave_to_workers()
         if now_s - self._told_s >= self._settings.lag_report_interval_ms / 1000:
             self._told_s = now_s
             await self._tell(work.generation, work.begins, now_s)
+
+    async def _rate(self) -> float | None:
+        with reaching(self._client):
+            rate = await self._client.get(Keys(self._settings.namespace, self._name).rate)
+        return float(rate) if rate else None
 
     async def _leave_to_workers(self) -> None:
         """Once the generation is live and a worker process has joined, this one is not needed any more."""
@@ -255,6 +263,10 @@ class Replay:
             del self._seen[0]
         before, span_s = self._seen[0][1], max(1e-9, now_s - self._seen[0][0])
         rate = (done - before) / span_s
+        if generation.method == "carry" and (carrying := await self._carrying(generation)):
+            self._level = False
+            self._report(f"{self._name}: {carrying}")
+            return
         if not left:
             if not self._level:
                 self._report(f"{self._name}: {done:,} records, level with the live generation")
@@ -265,6 +277,17 @@ class Replay:
         if len(self._seen) > 1:
             parts += [f"{rate:,.0f}/s"] + ([f"{_span(left / rate)} left"] if rate > 0 else ["waiting"])
         self._report(f"{self._name}: {', '.join(parts)}")
+
+    async def _carrying(self, generation: Generation) -> str:
+        """How far taking profiles over has come; "" when all shards have them."""
+        heads = await read_heads(self._client, self._settings.namespace, generation)
+        left = sum(head.carried is None or not head.carried.done for head in heads.values())
+        live = self._worker.known.live
+        if not left or live is None:
+            return ""
+        namespace = self._settings.namespace
+        own, all_ = [await count_customers(self._client, namespace, one) for one in (generation, live)]
+        return f"{own:,} of {all_:,} customers; {left} of {counted(len(heads), 'shard')} yet to take over all profiles"
 
     async def _progress(self, generation: Generation, begins: Mapping[tuple[str, int], int]) -> tuple[int, int]:
         """Records passed, and records left up to where the live generation is (to the log's end, where it does not

@@ -33,6 +33,11 @@ FIRST: Final = "g1"
 TRANSACTION_MS: Final = 20_000
 
 
+def group_of(namespace: str, generation: str) -> str:
+    """The consumer group that shares a generation's shards among processes."""
+    return f"{namespace}-{generation}"
+
+
 class Live(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which generation is live, since which turn; `cause` is that of the changes by which it differs from the one
     before, `announce` "none" where subscribers are not told of these."""
