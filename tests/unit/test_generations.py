@@ -16,6 +16,7 @@ from profilestream.cli.replaying import _numbers, _only, _rate, _start
 from profilestream.core.engine import Engine
 from profilestream.core.errors import LogMismatch, NotFound, UsageError
 from profilestream.operations import replay as replaying
+from profilestream.operations.promote import changed_by
 from profilestream.pace import Pace
 from profilestream.repair import Superseded, needs_turn
 from profilestream.roles import role_of
@@ -200,6 +201,23 @@ def test_a_kept_generation_is_in_step_until_its_time_is_over_and_then_is_asked_a
     assert not replace(kept, kept_until="").is_over(1_767_312_000_001)
     assert not replace(kept, state="live").is_over(1_767_312_000_001)
     assert "until 2026-01-02T00:00:00.000Z" in kept.question and "`profilestream drop g1`" in kept.question
+
+
+def test_of_former_generations_the_last_one_is_kept_in_step() -> None:
+    day, now = 86_400_000, 1_767_225_600_000
+    known = Generations({n: Generation(n, 4, TEXT, "f", "2026", "building") for n in ("g1", "g2", "g3")})
+    known.by_name["g1"] = replace(known.by_name["g1"], state="live")
+    known = replace(known, live_now=Live("g1"))
+    states = []
+    for turn, name in enumerate(("g2", "g3", "g2"), 2):
+        known = replace(known, by_name=known.by_name | changed_by(known, name, now, day), live_now=Live(name, turn))
+        states.append({n: (g.state, g.state == "kept" and not g.is_over(now + 1)) for n, g in known.by_name.items()})
+        now += 1_000
+    assert states == [
+        {"g1": ("kept", True), "g2": ("live", False), "g3": ("building", False)},
+        {"g1": ("kept", False), "g2": ("kept", True), "g3": ("live", False)},
+        {"g1": ("kept", False), "g2": ("live", False), "g3": ("kept", True)},
+    ]
 
 
 def test_what_a_replay_is_asked_for_is_read_or_refused(tmp_path: Any) -> None:

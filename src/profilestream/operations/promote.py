@@ -113,11 +113,8 @@ async def promote(
                 raise ProfilestreamError(
                     f"generation {now.live_name} has become live meanwhile; look again, and then promote"
                 )
-            turn, kept_ms = now.turn + 1, time.time_ns() // 1_000_000 + settings.keep_former_ms
-            written = {name: replace(_promotable(now, name), state="live", kept_until="", turn=turn)}
-            if now.live is not None:
-                written[now.live.name] = replace(now.live, state="kept", kept_until=format_time(kept_ms))
-            return written, Live(name, turn, cause, announce)
+            written = changed_by(now, name, time.time_ns() // 1_000_000, settings.keep_former_ms)
+            return written, Live(name, now.turn + 1, cause, announce)
 
         after = await generations.change(kafka, settings.generations_topic, settings.namespace, decide)  # 2
         live = after.live
@@ -134,6 +131,20 @@ async def promote(
     )
     report(f"generation {name} is live, in turn {live.turn}{_kept(after, promoted.former)}")
     return promoted
+
+
+def changed_by(now: Generations, name: str, now_ms: int, keep_ms: int) -> dict[str, Generation]:
+    """The records that a promotion writes, by name. The former live generation is kept in step; the time of those that
+    were kept before it is over, for each is folded beside the live one, and going back goes to the last."""
+    over = {
+        kept.name: replace(kept, kept_until=format_time(now_ms))
+        for kept in now.by_name.values()
+        if kept.state == "kept" and not kept.is_over(now_ms)
+    }
+    written = over | {name: replace(_promotable(now, name), state="live", kept_until="", turn=now.turn + 1)}
+    if now.live is not None:
+        written[now.live.name] = replace(now.live, state="kept", kept_until=format_time(now_ms + keep_ms))
+    return written
 
 
 def became_live(name: str, base: str) -> ProfilestreamError:
