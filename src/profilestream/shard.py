@@ -423,10 +423,13 @@ class Shard:
         return max(0, handed - self.positions().get(topic, handed))
 
     async def nothing_due(self) -> bool:
-        """Whether no timer is due at the shard's clock, and a silent shard is where the live one is."""
+        """Whether no timer is due at the shard's clock, which has followed the wall clock if it is to, and a silent
+        shard is where the live one is."""
         updater = self._updater
         if updater is None or await updater.may_go_on():
             return False
+        if self._follows_wall and not self._tools.role.is_silent and not updater.follows_wall:
+            return False  # Kafka has yet to say that there is nothing more
         return updater.idle.is_set() and not await updater.anything_due()
 
     def _wall_clock(self) -> int | None:

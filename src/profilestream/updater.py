@@ -92,7 +92,7 @@ class Updater:
         self.idle = asyncio.Event()
         self.wake = asyncio.Event()
         self.outbox_changes = 0
-        self.committed = False
+        self.committed = self.follows_wall = False
         self._store = store
         self._tools = tools
         self._engine = engine
@@ -432,8 +432,9 @@ class Updater:
             return
         self._followed_s = now_s
         wall = self._wall_clock()
-        if wall is not None and wall > self.clock:
-            self.clock = wall
+        if wall is not None:
+            self.follows_wall = True
+            self.clock = max(self.clock, wall)
 
     async def may_go_on(self) -> bool:
         """Whether something is to be folded here; a silent shard asks how far the live one is."""

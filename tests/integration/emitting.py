@@ -110,8 +110,8 @@ async def place(settings: Settings, shards: int, *, live: bool = True) -> AsyncI
         await client.aclose()
 
 
-async def make_live(here: Place) -> None:
-    generation = Generation(here.generation, here.shards, "", "a1b2c3", "2026-01-01T00:00:00.000Z", "live")
+async def make_live(here: Place, turn: int = 1) -> None:
+    generation = Generation(here.generation, here.shards, "", "a1b2c3", "2026-01-01T00:00:00.000Z", "live", turn=turn)
     await write_generation(here.redis, here.settings.namespace, generation)
     await set_live(here.redis, here.settings.namespace, here.generation)
 

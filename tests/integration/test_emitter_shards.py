@@ -16,6 +16,8 @@ from tests.integration.emitting import Place, crossing_of, expected_crossings, m
 from profilestream.core.errors import LogMismatch, NotFound
 from profilestream.emitter import Emitter
 from profilestream.settings import Settings
+from profilestream.stream.announced import AnnouncedLog
+from profilestream.stream.announcer import AnnouncedPosition
 
 SHARDS = 4
 
@@ -92,7 +94,16 @@ async def test_only_the_live_generation_is_announced_and_a_change_of_it_is_follo
         await first.commit(1, [("c-old", "big_spender")])
         await until(lambda: nothing_waits(first))
         assert await second.waiting() == 1
-        await make_live(second)
+        await make_live(second, turn=2)
+        await asyncio.sleep(1.5)
+        assert await second.waiting() == 1  # a turn is opened by a worker, shard by shard
+        marker = AnnouncedPosition("g2", 0, "0", turn=2, cause="backfill")
+        for shard in range(SHARDS):
+            log = AnnouncedLog(here.settings)
+            assert await log.open_turn(shard, await log.position(shard), marker)
+            opened = await log.position(shard)
+            assert opened is not None
+            await here.redis.hset(second.keys(shard).head, "announced", str(opened.mark))
         await until(lambda: nothing_waits(second))
     assert [crossing_of(r)[0] for r in await here.announced()] == ["c-old", "c-new"]
 
