@@ -252,7 +252,9 @@ class GenerationWork:
         for number, names in topics.items():
             shard = Shard(number, names, keys.shard(number), consumer, self._tools, self._clock == "wall")
             self._shards[number] = shard
-            if self._is_whole(number, names) and number in self._tools.shards:
+            if number not in self._tools.shards:
+                shard.stand_by()
+            elif self._is_whole(number, names):
                 shard.start()
         self._forwarder.begin(self._foreign(), consumer)
 

@@ -71,6 +71,16 @@ class Shard:
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep_going(), name=f"shard {self.number}")
 
+    def stand_by(self) -> None:
+        """Instead of `start`, where a trial is not about this shard: nothing of it is read.
+
+        Its partitions get a position all the same. One without any is a failure of each fetch, of all that are read.
+        """
+        for topic in self._topics:
+            self._pause(topic)
+        places = {TP(topic, self.number): 0 for topic in self._topics}
+        self._task = asyncio.create_task(self._consumer.seek_all(places), name=f"shard {self.number}")
+
     async def stop(self) -> None:
         """Ends the work once what is in flight is answered; what is not in time may or may not be written, the head
         will tell."""
