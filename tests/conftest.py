@@ -113,16 +113,21 @@ def _runner(environment: Mapping[str, str], cwd: Path) -> Cli:
     def run(
         *words: str, expect: int | None = 0, stdin: str | None = None, timeout_s: float = _CLI_TIMEOUT_S
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "profilestream.cli.app", *words],
-            cwd=cwd,
-            env=dict(environment),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "profilestream.cli.app", *words],
+                cwd=cwd,
+                env=dict(environment),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            for said in (late.stdout, late.stderr):  # bytes, whatever was asked for
+                print(said.decode(errors="replace") if isinstance(said, bytes) else said)
+            raise
         if expect is not None and done.returncode != expect:
             raise AssertionError(
                 f"`profilestream {' '.join(words)}` ended with {done.returncode}, not {expect}\n"
