@@ -6,28 +6,22 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from redis.exceptions import RedisError
 
-from profilestream.aligning import Alignment
-from profilestream.archived import Feed, begins_with, read_first
-from profilestream.carrying import FROM_LIVE, Carry, Former, begin_carrying
-from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable, StateMismatch
-from profilestream.repair import Repair, SetBack, Superseded, begin, first_positions, needs_turn, quiet
-from profilestream.roles import Role
-from profilestream.store.commits import Head, Mark
-from profilestream.store.keys import Keys, ShardKeys
+from profilestream.archived import Feed
+from profilestream.beginning import Beginning
+from profilestream.core.errors import LogMismatch, ProfilestreamError, StateMismatch
+from profilestream.repair import SetBack, Superseded
+from profilestream.store.keys import ShardKeys
 from profilestream.store.pipeline import open_pipeline
 from profilestream.store.shard_store import ShardStore
-from profilestream.store.walk import ShardWalk
-from profilestream.stream.announcer import AnnouncedPosition, Fenced
+from profilestream.stream.announcer import Fenced
 from profilestream.stream.endings import end_tasks
-from profilestream.stream.generations import Live
 from profilestream.stream.reports import named
 from profilestream.stream.slices import Inbox, Slice
 from profilestream.tools import Tools
@@ -44,15 +38,13 @@ FAILURES_MAX = 5
 
 
 class Shard:
-    """Keeps one shard going. `failure` is set once it stands still for good; `starts` has the offset from which a topic
-    was first read, where that was not 0."""
+    """Keeps one shard going. `failure` is set once it stands still for good."""
 
     def __init__(
         self, number: int, topics: list[str], keys: ShardKeys, consumer: Any, tools: Tools, wall_clock: bool
     ) -> None:
         self.number = number
         self.failure: ProfilestreamError | None = None
-        self.starts: Mapping[str, int] = {}
         self._topics = topics
         self._keys = keys
         self._consumer = consumer
@@ -65,6 +57,12 @@ class Shard:
         self._full: set[str] = set()
         self._stopped = False
         self._anew = asyncio.Event()
+        self._beginning = Beginning(number, topics, consumer, tools, self._reached)
+
+    @property
+    def starts(self) -> Mapping[str, int]:
+        """The offset from which a topic was first read, where that was not 0."""
+        return self._beginning.starts
 
     # Life
 
@@ -150,10 +148,10 @@ class Shard:
             store = ShardStore(pipeline, self._keys, timers_page_max=tools.settings.timers_page_max)
             await store.load_script()
             role = tools.role
-            head, repair = await self._head(store, role)
-            positions, starts, archived = await self._positions(head, repair)
-            carry = await self._carry(store, role, head)
-            leader = self._leader(store, role) if carry is None else carry.limits
+            head, repair = await self._beginning.head(store, role)
+            positions, starts, archived = await self._beginning.positions(head, repair)
+            carry = await self._beginning.carry(store, role, head)
+            leader = self._beginning.leader(store, role) if carry is None else carry.limits
             limits = repair.target.positions if repair is not None else None if leader is None else await leader()
             updater = self._updater = Updater(
                 shard=self.number,
@@ -168,7 +166,7 @@ class Shard:
                 role=role,
                 leader=leader,
                 carry=carry,
-                alignment=self._alignment(role, head, repair, carry),
+                alignment=self._beginning.alignment(role, head, repair, carry),
             )
             self._release_buffers()
             places = positions | archived
@@ -213,163 +211,12 @@ class Shard:
         feeding.add_done_callback(lambda task: task.cancelled() or (task.exception() and work.cancel()))
         return feeding
 
-    async def _head(self, store: ShardStore, role: Role) -> tuple[Head, Repair | None]:
-        """The shard's head, and what it has to catch up with if it lacks what was announced, or a turn opens."""
-        tools, live = self._tools, role.live
-        if live is None:
-            return await quiet(store, await self._begun(store)), None
-        found = await store.read_head()
-        if found.carried is not None and not found.carried.done:
-            return await quiet(store, found), None  # Redis was set back to before all was carried
-        announced = await tools.announced.position(self.number)
-        if needs_turn(announced, tools.generation.name, live.turn, self.number):
-            head = await quiet(store, await store.read_head())
-            target = announced or AnnouncedPosition("", 0, "", turn=0)
-            opens = partial(self._open_turn, live, announced)
-            return head, Repair(self.number, target, 0, store, tools.announced, self._reached, opens=opens)
-        in_history = announced is None or await store.settle_announced(announced.mark)
-        found = await store.read_head()
-        if not found.commit:
-            await tools.reassert()
-        repairing = found.repair
-        head = await begin(store, found, announced, in_history)
-        if not head.repair:
-            return head, None
-        if announced is None:
-            # Folding on would be silent for ever: nobody would know when the repair is over.
-            raise ServerUnavailable(f"Kafka does not say what was announced of shard {self.number}, which is in repair")
-        cause = announced.cause
-        if not repairing and not cause:
-            tools.report(
-                f"shard {self.number}: Redis lacks commits that were announced; repairing the shard from the log"
-            )
-        since = head.announced.offset if head.announced is not None else 0
-        told = not cause or live.announce == "net"
-        return head, Repair(
-            self.number, announced, since, store, tools.announced, self._reached, cause or "repair", told
-        )
-
-    async def _open_turn(self, live: Live, announced: AnnouncedPosition | None, at: Mark) -> None:
-        """Writes the marker of a turn for this shard, whose last commit `at` names, and begins anew.
-
-        What was announced since is looked for first: then this is not the place yet. Raises SetBack in either case.
-        """
-        seen = announced or AnnouncedPosition("", 0, "")
-        marker = AnnouncedPosition(
-            self._tools.generation.name,
-            at.sequence,
-            at.commit,
-            seen.clock,
-            seen.positions,
-            dict(self.starts),
-            live.turn,
-            live.cause or "backfill",
-        )
-        await self._tools.announced.open_turn(self.number, announced, marker)
-        raise SetBack
-
-    def _leader(self, store: ShardStore, role: Role) -> Callable[[], Awaitable[dict[str, int]]] | None:
-        """For a silent shard: asks how far each topic may be folded, which is to where the live shard is."""
-        leader = role.leader
-        if leader is None:
-            return None
-        head = Keys(self._tools.settings.namespace, leader.name).shard(self.number).head
-        topics = [topic for topic in self._topics if topic in leader.topics]
-
-        async def limits() -> dict[str, int]:
-            positions = await store.positions_of(head)
-            return {topic: positions.get(topic, 0) for topic in topics}
-
-        return limits
-
-    async def _carry(self, store: ShardStore, role: Role, head: Head) -> Carry | None:
-        """What is left to carry, where this generation takes over profiles of another.
-
-        Raises ProfilestreamError where that one is not live any more, nor was when all had been carried once.
-        """
-        tools = self._tools
-        if tools.former is None or head.carried is None or head.carried.done:
-            return None
-        former = await tools.former()
-        if role.live is None and (role.leader is None or role.leader.name != former.name):
-            raise ProfilestreamError(
-                f"generation {tools.generation.name} takes profiles over from {former.name}, which is not live any "
-                f"more; drop {tools.generation.name}, and plan anew"
-            )
-        walk = self._former_walk(store, former)
-        return Carry(former, walk, head.carried, self._topics, self._reached, tools.settings, lambda: self.starts)
-
-    def _alignment(self, role: Role, head: Head, repair: Repair | None, carry: Carry | None) -> Alignment | None:
-        """For a silent shard that has nothing to carry, and may be promoted one day."""
-        if not role.is_silent or repair is not None or carry is not None or self._tools.generation.only:
-            return None
-        return Alignment(self.number, head, self._tools.announced, self._tools.settings)
-
-    async def _begun(self, store: ShardStore) -> Head:
-        """The head of a silent shard, which has a commit where profiles are to be carried."""
-        head, tools = await store.read_head(), self._tools
-        if tools.former is None or head.commit:
-            return head  # once begun, it does not take the former generation, which may be dropped by now
-        walk = self._former_walk(store, await tools.former())
-        return await begin_carrying(store, head, walk, tools.generation.start.get("from") == FROM_LIVE)
-
-    def _former_walk(self, store: ShardStore, former: Former) -> ShardWalk:
-        return store.walk(Keys(self._tools.settings.namespace, former.name).shard(self.number))
-
     def _reached(self, topic: str) -> int:
         """How far a topic was read, past holes too, once all that was handed on has arrived in the inbox."""
         assert self._updater is not None
         arrived = self._updater.inbox.expected(topic)
         handed, position = self._consumer.handed_on(TP(topic, self.number))
         return max(arrived, position) if handed is not None and position is not None and arrived >= handed else arrived
-
-    async def _positions(
-        self, head: Head, repair: Repair | None
-    ) -> tuple[dict[str, int], dict[str, int] | None, dict[str, int]]:
-        """Where each topic is read on, and where the logs of topics that are new here begin, if not at 0; and up to
-        where topics are read from the archive.
-
-        Raises LogMismatch for a position that the log does not reach.
-        """
-        partitions = {topic: TP(topic, self.number) for topic in self._topics}
-        begins = await self._consumer.begin_offsets(partitions.values())
-        ends = await self._consumer.end_offsets(partitions.values())
-        target = repair.target if repair is not None else None
-        began = {} if target is None else dict.fromkeys(target.positions, 0) | target.starts
-        unknown = [tp for t, tp in partitions.items() if t not in head.positions and t not in began and begins[tp]]
-        if unknown:
-            # A topic that is new here, or a Redis that has lost everything before anything was announced.
-            began |= {tp.topic: first for tp, first in (await self._consumer.first_offsets(unknown)).items()}
-        began |= self._asked_starts()
-        archive, archived = self._tools.archive, dict[str, int]()
-        log: Mapping[str, int] = {topic: begins[tp] for topic, tp in partitions.items()}
-        there = log
-        if archive is not None:
-            there = begins_with(archive, self.number, {**began, **head.positions}, log)
-        positions = first_positions(self.number, head, began, there)
-        if archive is not None:
-            archived = read_first(archive, self.number, positions, log, {t: ends[tp] for t, tp in partitions.items()})
-        for topic, tp in partitions.items():
-            needed = max(positions[topic], target.positions.get(topic, 0) if target is not None else 0)
-            if needed > ends[tp]:
-                raise LogMismatch(
-                    f"topic {topic}, partition {self.number}: records up to {needed} were folded, but the log "
-                    f"ends at {ends[tp]}; the topic was made anew or truncated. Restore it, or use another namespace"
-                )
-            if positions[topic] and await self._tools.topic_ids.is_other(topic):
-                raise LogMismatch(
-                    f"topic {topic}, partition {self.number}: the next record to fold is {positions[topic]}, and the "
-                    f"log ends at {ends[tp]}, but it is another log: the topic was made anew. Restore it, or use "
-                    "another namespace"
-                )
-        self.starts = {t: p for t, p in positions.items() if p and t not in head.positions} | head.starts
-        return positions, self.starts if self.starts != head.starts else None, archived
-
-    def _asked_starts(self) -> dict[str, int]:
-        """Where a replay was asked to begin, of each topic of which that is not the beginning of its log."""
-        asked: Mapping[str, Mapping[str, int]] = self._tools.generation.start.get("offsets", {})
-        number = str(self.number)
-        return {topic: asked[topic][number] for topic in self._topics if number in asked.get(topic, {})}
 
     # Slices
 

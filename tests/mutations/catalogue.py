@@ -317,7 +317,7 @@ MUTATIONS: Final = (
     Mutation(
         "silent-ahead",
         "A silent generation folds as far as the log goes, past the live one: strays fall between the two.",
-        (Edit("shard.py", "        leader = role.leader\n", "        leader = None\n"),),
+        (Edit("beginning.py", "        leader = role.leader\n", "        leader = None\n"),),
         (SIMULATOR,),
     ),
     Mutation(
