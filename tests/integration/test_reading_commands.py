@@ -8,9 +8,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests import cdnow
 from tests.conftest import Cli
-from tests.integration.stored import BERLIN, BERLIN_ORDERS, order, store
+from tests.integration.stored import BERLIN, order, store
 
 from profilestream.core.events import BUILT_IN
 from profilestream.settings import Settings
@@ -21,20 +20,6 @@ from profilestream.wire.schemas import schemas
 SCHEMAS = schemas(BUILT_IN)
 DAY_MS = 86_400_000
 EMPTY = "[traits]\norders = 'count(purchase)'\n"
-
-
-@pytest.fixture
-def shop(own_settings: Settings) -> Settings:
-    """All of CDNOW, folded, in four shards."""
-    asyncio.run(store(own_settings, cdnow.DEFINITIONS, cdnow.in_order_of_time(cdnow.purchases())))
-    return own_settings
-
-
-@pytest.fixture
-def berlin(own_settings: Settings) -> Settings:
-    """Two customers in one shard; the second one's order has moved the clock on, and the first one waits."""
-    asyncio.run(store(own_settings, BERLIN, BERLIN_ORDERS, shards=1))
-    return own_settings
 
 
 def of_contract(explanation: dict[str, Any]) -> dict[str, Any]:

@@ -7,27 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from tests import cdnow
 from tests.conftest import Cli
-from tests.integration.stored import BERLIN, BERLIN_ORDERS, order, store
+from tests.integration.stored import order, store
 
 from profilestream.settings import Settings
 
 EMPTY = "[traits]\norders = 'count(purchase)'\n"
-
-
-@pytest.fixture
-def shop(own_settings: Settings) -> Settings:
-    """All of CDNOW, folded, in four shards."""
-    asyncio.run(store(own_settings, cdnow.DEFINITIONS, cdnow.in_order_of_time(cdnow.purchases())))
-    return own_settings
-
-
-@pytest.fixture
-def berlin(own_settings: Settings) -> Settings:
-    """Two customers in one shard; the second one's order has moved the clock on, and the first one waits."""
-    asyncio.run(store(own_settings, BERLIN, BERLIN_ORDERS, shards=1))
-    return own_settings
 
 
 def read(cli: Cli, *words: str) -> Any:
