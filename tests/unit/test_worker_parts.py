@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from profilestream.beginning import Beginning
 from profilestream.core.engine import Engine
 from profilestream.core.errors import NotFound, ProfilestreamError
 from profilestream.shard import ANSWER_AGE_MS_MAX, Shard
@@ -152,10 +153,15 @@ async def test_a_shard_that_has_carried_goes_on_silently_though_the_former_gener
         raise NotFound("there is no generation g1")
 
     async def read_head() -> Head:
-        return Head(commit="c1", sequence=7, carried=Carriage(done=True))
+        return Head(commit="c1", sequence=7, repair=True, carried=Carriage(done=True))
 
-    shard = Shard(0, [], SimpleNamespace(head="h"), Noting(), tools(former=dropped), False)  # type: ignore[arg-type]
-    assert (await shard._begun(SimpleNamespace(read_head=read_head))).sequence == 7  # type: ignore[arg-type]
+    async def nothing_there(commit: str) -> bool:
+        return True
+
+    beginning = Beginning(0, [], Noting(), tools(former=dropped), lambda topic: 0)
+    store = SimpleNamespace(read_head=read_head, absorb_outbox=nothing_there)
+    head, repair = await beginning.head(store, SimpleNamespace(live=None))  # type: ignore[arg-type]
+    assert head.sequence == 7 and repair is None
 
 
 def test_an_inbox_trims_what_is_below_its_position_and_refuses_what_lies_beyond() -> None:
