@@ -15,9 +15,9 @@ from profilestream.aligning import Alignment
 from profilestream.archived import begins_with, read_first
 from profilestream.carrying import FROM_LIVE, Carry, Former, begin_carrying
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable
-from profilestream.repair import Repair, SetBack, begin, first_positions, needs_turn, quiet
+from profilestream.repair import Repair, begin, first_positions, needs_turn, quiet
 from profilestream.roles import Role
-from profilestream.store.commits import Head, Mark
+from profilestream.store.commits import Head
 from profilestream.store.keys import Keys
 from profilestream.store.shard_store import ShardStore
 from profilestream.store.walk import ShardWalk
@@ -48,12 +48,7 @@ class Beginning:
         found = await store.read_head()
         if found.carried is not None and not found.carried.done:
             return await quiet(store, found), None  # Redis was set back to before all was carried
-        announced = await tools.announced.position(self._number)
-        if needs_turn(announced, tools.generation.name, live.turn, self._number):
-            head = await quiet(store, await store.read_head())
-            target = announced or AnnouncedPosition("", 0, "", turn=0)
-            opens = partial(self._open_turn, live, announced)
-            return head, Repair(self._number, target, 0, store, tools.announced, self._reached, opens=opens)
+        announced = await tools.announced.position(self._number, partial(self._marker, store, live))
         in_history = announced is None or await store.settle_announced(announced.mark)
         found = await store.read_head()
         if not found.commit:
@@ -78,24 +73,26 @@ class Beginning:
             self._number, announced, since, store, tools.announced, self._reached, cause or "repair", told
         )
 
-    async def _open_turn(self, live: Live, announced: AnnouncedPosition | None, at: Mark) -> None:
-        """Writes the marker of a turn for this shard, whose last commit `at` names, and begins anew.
-
-        What was announced since is looked for first: then this is not the place yet. Raises SetBack in either case.
-        """
+    async def _marker(
+        self, store: ShardStore, live: Live, announced: AnnouncedPosition | None
+    ) -> AnnouncedPosition | None:
+        """What opens the turn for this shard at its last commit, where that has yet to be done."""
+        if not needs_turn(announced, self._tools.generation.name, live.turn, self._number):
+            return None
+        head = await quiet(store, await store.read_head())
+        if set(self._topics) - head.positions.keys():
+            await self.positions(head, None)  # finds out where topics were first read
         seen = announced or AnnouncedPosition("", 0, "")
-        marker = AnnouncedPosition(
+        return AnnouncedPosition(
             self._tools.generation.name,
-            at.sequence,
-            at.commit,
+            head.sequence,
+            head.commit,
             seen.clock,
             seen.positions,
-            dict(self.starts),
+            {**self.starts, **head.starts},
             live.turn,
             live.cause or "backfill",
         )
-        await self._tools.announced.open_turn(self._number, announced, marker)
-        raise SetBack
 
     def leader(self, store: ShardStore, role: Role) -> Callable[[], Awaitable[dict[str, int]]] | None:
         """For a silent shard: asks how far each topic may be folded, which is to where the live shard is."""

@@ -8,6 +8,7 @@ What this file decides, who runs where, may be wrong for a moment: a fenced rela
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -42,6 +43,7 @@ CHANGES_WAITING = Gauge("profilestream_changes_waiting", "Segment changes in the
 
 _POLL_MS = 1_000
 _GENERATION_CHECK_S = 1.0
+_LIVE_CHECK_S = 0.2
 _CAUGHT_UP_CHECK_S = 0.1
 _BACKOFF_S = (0.1, 5.0)
 _CONSUMER_STOP_S_MAX = 2.0
@@ -128,13 +130,18 @@ class Emitter:
     async def _supervise(self, crew: Crew, live: Live, poll: asyncio.Task[None], until_caught_up: bool) -> bool:
         """Follow the live generation, watch the relays, count; True when caught up or stopped."""
         await crew.follow(live)
-        interval_s = _CAUGHT_UP_CHECK_S if until_caught_up else _GENERATION_CHECK_S
+        interval_s = _CAUGHT_UP_CHECK_S if until_caught_up else _LIVE_CHECK_S
+        looked_s = time.monotonic()
         while not await self._pause(interval_s):
             if poll.done():
                 poll.result()  # raises what Kafka had to say about the membership
                 return False
             crew.raise_failures(mismatches=until_caught_up)
             try:
+                is_fresh = not until_caught_up and time.monotonic() - looked_s < _GENERATION_CHECK_S
+                if is_fresh and await self._names(live):
+                    continue
+                looked_s = time.monotonic()
                 live = await self._live_generation(wait=False) or live  # never None without waiting
                 waiting = await self._waiting(live)
             except (RedisError, OSError, ServerUnavailable, NotFound) as error:
@@ -175,6 +182,10 @@ class Emitter:
                     told = True
             if await self._pause(_GENERATION_CHECK_S):
                 return None
+
+    async def _names(self, live: Live) -> bool:
+        """Whether readers still use this generation."""
+        return await read_live(self._redis, self._settings.namespace) == live.generation
 
     async def _changes_topic_is_there(self, *, wait: bool) -> bool:
         """Whether it is there before `stop`; joining without it could make it, with a number of partitions

@@ -15,20 +15,21 @@ the turn; the steps, each with the crash that it survives:
 1. Topic `generations` says in one transaction who is live in which turn; Redis names it to readers after that. A crash
    in between: workers write Redis again (stream/live.py).
 2. Open the shard's transactional id and read what was announced, in an earlier turn by another generation. Its emitter
-   is fenced; it may come back, and announce more, until step 4.
-3. Fold in silence up to where that was announced; mostly the shard is past it already.
-4. Open the id again. If anything was announced since, go on at 2 with that. Else write the marker: where the shard
-   stands in the new turn, with nothing changed, in a transaction of the same holder. From here on no emitter of an
-   earlier turn announces, whenever it wakes up: opening the id it reads the later turn. A worker that wakes up late, of
-   the earlier turn, reads it too; had it come first, its marker is what step 2 finds.
-5. Begin anew from the head. What was announced last is now the marker, the head does not have it, and so an ordinary
-   repair leads up to it and ends by reconciling all that the head's mark does not cover, with the cause of the turn. A
-   crash anywhere after step 4 begins here again.
+   is fenced; what it announces all the same, having opened the id again, it does before step 3, which then fails, and
+   this step finds it.
+3. Write the marker, in a transaction of the same holder: where the shard stands in the new turn, with nothing changed,
+   and where it was when last announced. From here on no emitter of an earlier turn announces, whenever it wakes up:
+   opening the id it reads the later turn. A worker that wakes up late, of the earlier turn, reads it too; had it come
+   first, its marker is what step 2 finds.
+4. What was announced last is now the marker, and the head does not have it. So an ordinary repair leads up to it: folds
+   in silence up to where the former generation was announced (mostly the shard is past that already), and ends by
+   reconciling all that the head's mark does not cover, with the cause of the turn. A crash anywhere after step 3 begins
+   here again.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -57,8 +58,7 @@ class Superseded(Exception):
 class Repair:
     """One shard's way back to what was announced (`target`); `since` is where topic `announced` tells more than the
     head knows, `reached` says how far a topic was read, past holes too. `cause` is that of what differs at the end;
-    without `told` that counts as announced, but subscribers are not told. With `opens` the end is not to reconcile but
-    to open a turn, at the shard's last commit; it always raises."""
+    without `told` that counts as announced, but subscribers are not told."""
 
     shard: int
     target: AnnouncedPosition
@@ -68,7 +68,6 @@ class Repair:
     reached: Callable[[str], int]
     cause: Cause = "repair"
     told: bool = True
-    opens: Callable[[Mark], Awaitable[None]] | None = None
 
     def is_level(self, inbox: Inbox) -> bool:
         """Whether every topic is where it was when last announced; the inbox gives nothing more then."""

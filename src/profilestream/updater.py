@@ -316,10 +316,7 @@ class Updater:
             self._head_checked_s = time.monotonic()
 
     async def _reconcile(self, repair: Repair) -> None:
-        """The end of a repair: numbers go on from what was announced, and whatever differs is announced. Or a turn is
-        opened, and another updater comes to that end."""
-        if repair.opens is not None:
-            await repair.opens(Mark(self._sequence, self._commit, 0))
+        """The end of a repair: numbers go on from what was announced, and whatever differs is announced."""
         self.clock = max(self.clock, repair.target.clock or self.clock)
         while due := await self._store.due(self.clock, self._settings.timers_page_max):
             self._due.name(customer_id for customer_id, _ in due)

@@ -100,9 +100,12 @@ async def test_only_the_live_generation_is_announced_and_a_change_of_it_is_follo
         marker = AnnouncedPosition("g2", 0, "0", turn=2, cause="backfill")
         for shard in range(SHARDS):
             log = AnnouncedLog(here.settings)
-            assert await log.open_turn(shard, await log.position(shard), marker)
-            opened = await log.position(shard)
-            assert opened is not None
+
+            async def opens(seen: AnnouncedPosition | None) -> AnnouncedPosition:
+                return marker
+
+            opened = await log.position(shard, opens)
+            assert opened is not None and opened == await log.position(shard)
             await here.redis.hset(second.keys(shard).head, "announced", str(opened.mark))
         await until(lambda: nothing_waits(second))
     assert [crossing_of(r)[0] for r in await here.announced()] == ["c-old", "c-new"]

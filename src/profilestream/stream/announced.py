@@ -7,6 +7,7 @@ answer any more; it opens the id anew, finds the shard in repair or in order, an
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -43,26 +44,20 @@ class AnnouncedLog:
                 self._ends = await admin.end_offsets(self._settings.announced_topic)
         return self._ends.get(shard, 0)
 
-    async def position(self, shard: int) -> AnnouncedPosition | None:
-        """Where the shard was when last announced, None when it never was; fences the shard's emitter."""
-        announcer = Announcer(self._settings, shard)
-        try:
-            return await announcer.open()
-        finally:
-            await announcer.close()
+    async def position(
+        self, shard: int, turn: Callable[[AnnouncedPosition | None], Awaitable[AnnouncedPosition | None]] | None = None
+    ) -> AnnouncedPosition | None:
+        """Where the shard was when last announced, None when it never was; fences the shard's emitter.
 
-    async def open_turn(self, shard: int, seen: AnnouncedPosition | None, marker: AnnouncedPosition) -> bool:
-        """Writes a turn's marker, provided that what was announced is still what was `seen`; False when it is not.
-
+        `turn` is told that, and gives the marker of a turn that is to be opened, if one is: then that is the position.
         Nobody can announce between the look and the marker: both are of one holder of the transactional id. Raises
         Fenced where another came in between.
         """
         announcer = Announcer(self._settings, shard)
         try:
-            if await announcer.open() != seen:
-                return False
-            await announcer.mark(marker)
-            return True
+            seen = await announcer.open()
+            marker = await turn(seen) if turn is not None else None
+            return seen if marker is None else await announcer.mark(marker)
         finally:
             await announcer.close()
 
