@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
 import pytest
+import typer
 
-from profilestream.cli.app import build
+from profilestream.cli.app import COMMANDS, build
 from profilestream.core import aggregates, definitions, slots, vocabulary
 from profilestream.core.aggregates import AGGREGATES
 from profilestream.core.problems import DefinitionsError
@@ -112,11 +114,14 @@ def test_the_table_of_dead_letters_has_every_reason() -> None:
     assert set(_rows("operations.md", "Dead letters")) == set(REASONS)
 
 
+def _commands(app: typer.Typer) -> set[str]:
+    commands = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback is not None}
+    return commands | {group.name for group in app.registered_groups if group.name}
+
+
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
 def test_every_command_that_a_shell_snippet_runs_is_there(page: Path) -> None:
-    app = build()
-    known = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback is not None}
-    known |= {group.name for group in app.registered_groups if group.name}
+    known = _commands(build())
     for body in _fences(page, "sh"):
         for command in re.findall(r"\bprofilestream ([a-z][a-z-]*)", body):
             assert command in known, f"{page.name}: profilestream {command}"
@@ -133,3 +138,11 @@ def test_every_path_on_the_map_is_there() -> None:
     for path in re.findall(r"\b((?:[a-z_]+/)*[a-z_]+\.(?:py|lua))\b", text):
         places = (ROOT / "src" / "profilestream" / path, ROOT / path)
         assert any(place.exists() for place in places), path
+
+
+def test_each_module_of_commands_adds_those_that_stand_beside_its_name() -> None:
+    for name, commands in COMMANDS.items():
+        app = typer.Typer()
+        importlib.import_module(f"profilestream.cli.{name}").register(app)
+        assert _commands(app) == set(commands)
+        assert _commands(build(commands[0])) == set(commands)
