@@ -1,11 +1,12 @@
 """Changing definitions under load: a replay beside the live worker, promotion, rollback, `apply`, `drop`.
 
-    python -m benchmarks.generations [--events 1_000_000] [--customers 100_000] [--max-rate 2_000] [--json]
+    python -m benchmarks.generations [--events 1_000_000] [--customers 100_000] [--max-rate 500 2_000] [--json]
 
 Real servers, the real commands. A worker on one core folds all events (the live rate). Then live orders come at a
-modest rate, and how long each takes to Redis is measured: without a replay and beside one that is held to `--max-rate`,
-in turns; then beside one that is not held. The rest of the replay is measured alone, on the core on which the worker
-was. Its profiles are checked; it is promoted, and rolled back; a threshold is applied; a generation is dropped.
+modest rate, and how long each takes to Redis is measured: without a replay and beside one that is held to each
+`--max-rate`, in turns; then beside one that is not held. The rest of the replay is measured alone, on the core on
+which the worker was. Its profiles are checked; it is promoted, and rolled back; a threshold is applied; a generation is
+dropped.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from profilestream.store.places import count_in_repair, read_heads
 LOOK_S = 0.02
 STALLED_S = 300.0
 SETTLE_S = 5.0
+ROUNDS = 2
 REPLAYED = FULL.replace("orders >= 5 and monetary >= 4", "orders >= 4 and monetary >= 4")
 THRESHOLD = FULL.replace("spend_30d >= 50_000", "spend_30d >= 60_000")
 
@@ -82,8 +84,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=100.0, help="live orders a second")
-    parser.add_argument("--max-rate", type=int, default=2_000, help="to which a replay is held, records a second")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each of two rounds without a replay and beside")
+    parser.add_argument(
+        "--max-rate", type=int, nargs="+", default=[500, 2_000], help="to which a replay is held, records a second"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each of the rounds without a replay and beside")
     parser.add_argument("--shards", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
@@ -173,27 +177,31 @@ class _Course:
 
     async def _latencies(self) -> None:
         """Without a replay and beside one that is held, in turns; then beside one that is not."""
-        given, alone, held = self._given, Seen(), Seen()
-        for _ in range(2):
-            _tell("live orders, no replay")
-            alone += await self._traffic.during(given.seconds)
-            _tell(f"live orders, a replay of {given.max_rate:,} records a second at most")
-            process = await self._replay("--max-rate", str(given.max_rate))
-            began, began_s = self._replayed(), time.monotonic()
-            held += await self._traffic.during(given.seconds)
-            self._figures["held replay, records/s"] = (self._replayed() - began) / (time.monotonic() - began_s)
-            process.send_signal(signal.SIGINT)
-            await self._programs.ended(process, "replay")
-            await asyncio.sleep(SETTLE_S / 5)
+        given, seen = self._given, dict[str, Seen]()
+        for rate in (None, *given.max_rate) * ROUNDS:
+            name = "no replay" if rate is None else f"replay held to {rate:,}"
+            _tell(f"live orders, {name}")
+            if rate is None:
+                found = await self._traffic.during(given.seconds)
+            else:
+                process = await self._replay("--max-rate", str(rate))
+                began, began_s = self._replayed(), time.monotonic()
+                found = await self._traffic.during(given.seconds)
+                self._figures[f"{name}, records/s"] = (self._replayed() - began) / (time.monotonic() - began_s)
+                process.send_signal(signal.SIGINT)
+                await self._programs.ended(process, "replay")
+                await asyncio.sleep(SETTLE_S / 5)
+            seen[name] = seen.get(name, Seen()) + found
         _tell("live orders, a replay that is not held")
         await self._programs.ended(self._programs.start("replay", "g2", "--set-rate", "none"), "replay")
         await self._replay()
-        free = await self._traffic.during(given.seconds)
-        for name, seen in (("no replay", alone), ("replay held", held), ("replay not held", free)):
-            self._figures[f"{name}: live p50, ms"] = _quantile(seen.orders_ms, 50)
-            self._figures[f"{name}: live p99, ms"] = _quantile(seen.orders_ms, 99)
-            self._figures[f"{name}: live longest, ms"] = max(seen.orders_ms)
-        self._figures["held to no replay, p99"] = _quantile(held.orders_ms, 99) / _quantile(alone.orders_ms, 99)
+        seen["replay not held"] = await self._traffic.during(given.seconds)
+        alone_ms = _quantile(seen["no replay"].orders_ms, 99)
+        for name, found in seen.items():
+            self._figures[f"{name}: live p50, ms"] = _quantile(found.orders_ms, 50)
+            self._figures[f"{name}: live p99, ms"] = _quantile(found.orders_ms, 99)
+            self._figures[f"{name}: live longest, ms"] = max(found.orders_ms)
+            self._figures[f"{name} to none, p99"] = _quantile(found.orders_ms, 99) / alone_ms
 
     async def _replay(self, *words: str) -> subprocess.Popen[bytes]:
         """Starts one, of a new generation the first time; returns once it folds."""

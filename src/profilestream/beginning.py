@@ -123,7 +123,16 @@ class Beginning:
                 f"more; drop {tools.generation.name}, and plan anew"
             )
         walk = self._former_walk(store, former)
-        return Carry(former, walk, head.carried, self._topics, self._reached, tools.settings, lambda: self.starts)
+        return Carry(
+            former,
+            walk,
+            head.carried,
+            self._topics,
+            self._reached,
+            tools.settings,
+            starts=lambda: self.starts,
+            customers_max=lambda: tools.commit_customers_max,
+        )
 
     def alignment(self, role: Role, head: Head, repair: Repair | None, carry: Carry | None) -> Alignment | None:
         """For a silent shard that has nothing to carry, and may be promoted one day."""

@@ -82,9 +82,10 @@ class Carry:
         reached: Callable[[str], int],
         settings: Settings,
         starts: Callable[[], Mapping[str, int]],
+        customers_max: Callable[[], int],
     ) -> None:
         """`topics` are those that are read here, `reached` says how far one was read, past holes too, `starts` from
-        where on each was read here that was not read from its beginning."""
+        where on each was read here that was not read from its beginning, `customers_max` how many a commit may have."""
         self.carriage = carriage
         self.carried = 0
         self._former = former
@@ -93,6 +94,7 @@ class Carry:
         self._reached = reached
         self._settings = settings
         self._starts = starts
+        self._customers_max = customers_max
         self._former_starts: Mapping[str, int] = {}
         self._waiting: list[bytes] | None = None
         self._page: Page | None = None
@@ -187,7 +189,7 @@ class Carry:
         if self._waiting is None:
             listed = await self._walk.customers()
             self._waiting = listed[bisect_right(listed, self.carriage.after.encode()) :]
-        turns = self._waiting[: self._settings.commit_customers_max]
+        turns = self._waiting[: self._customers_max()]
         if not turns:
             return
         bytes_max = self._settings.commit_bytes_max

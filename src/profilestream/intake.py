@@ -54,7 +54,7 @@ class Intake:
         self._counters = tools.counters
         self._shards = tools.generation.shards
         self._customers = tools.customers
-        self._pace = tools.pace
+        self._tools = tools
         self._role = role
         self._outward = Outward(tools.producer, tools.settings)
 
@@ -63,9 +63,7 @@ class Intake:
         batch, limits = Batch(began=dict(self._inbox.positions)), self._settings
         profiles, missing, accepted, cached = batch.profiles, batch.missing, batch.accepted, self._cache.get
         take, read, now_ms = self._inbox.take, self._sources.read, time.time_ns() // 1_000_000
-        size, records, chosen, customers_max = 0, 0, self._customers, limits.commit_customers_max
-        if self._pace is not None:
-            customers_max = self._pace.slice(customers_max)
+        size, records, chosen, customers_max = 0, 0, self._customers, self._tools.commit_customers_max
         while len(profiles) + len(missing) < customers_max and size < limits.commit_bytes_max:
             record = take()
             if record is None:

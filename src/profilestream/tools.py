@@ -60,6 +60,12 @@ class Tools:
         self.customers = frozenset(only["customers"]) if "customers" in only else None
         self.waiting_bytes_max = waiting_bytes_part(self.settings, self.generation.shards, len(self.sources.topics))
 
+    @property
+    def commit_customers_max(self) -> int:
+        """How many customers one commit may have: fewer where a replay is held to a rate."""
+        customers_max = self.settings.commit_customers_max
+        return customers_max if self.pace is None else self.pace.slice(customers_max)
+
     async def revive_producer(self) -> None:
         """Begins a failed producer anew, once for all who found it failed."""
         async with self._restart:

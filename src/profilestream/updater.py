@@ -234,6 +234,7 @@ class Updater:
         moved: dict[str, Profile] = {}
         crossings: list[tuple[str, Crossing]] = []
         instants = 0
+        customers_max, changes_max = self._tools.commit_customers_max, self._settings.commit_changes_max
         for customer_id, profile in profiles.items():
             mine: list[Crossing] = []
             passed = self._writer.pass_time(profile, self.clock, mine, INSTANTS_MAX - instants)
@@ -242,7 +243,7 @@ class Updater:
             moved[customer_id] = profile
             crossings += [(customer_id, crossing) for crossing in mine]
             instants += passed
-            if len(crossings) >= self._settings.commit_changes_max or instants >= INSTANTS_MAX:
+            if len(crossings) >= changes_max or instants >= INSTANTS_MAX or len(moved) >= customers_max:
                 break  # the others are still due, and the reply names them again
         if not moved and not self._in_flight:
             # Redis names timers that the states do not have; what the states say is written again.

@@ -24,6 +24,8 @@ dir .
 # Every write goes to a log, which is flushed once a second; no snapshots beside it.
 appendonly yes
 appendfsync everysec
+# Writing it anew, shorter, keeps others waiting: not for the sake of some megabytes.
+auto-aof-rewrite-min-size 256mb
 save ""
 # A full memory refuses writes; it never throws profiles away.
 maxmemory-policy noeviction
