@@ -13,7 +13,7 @@ from profilestream.cli.connection import ArchiveOption, KafkaOption, NamespaceOp
 from profilestream.cli.definitions import FileOption, definitions_path
 from profilestream.cli.planning import looking
 from profilestream.cli.replaying import AnnounceOption, YesOption, announced
-from profilestream.cli.running import ClockOption, give_way, run_service
+from profilestream.cli.running import ClockOption, run_service
 from profilestream.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ def apply(
         operation.check_history(made, choice)
 
         told = "what differs is announced" if choice.announce == "net" else "nobody is told of what differs"
-        give_way()
         await run_service(
             lambda: operation.Apply(found, made, choice, lambda: yes or _goes_on(told), _say, archived), True
         )

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from profilestream.cli.connection import ArchiveOption, KafkaOption, NamespaceOption, RedisOption, settings
-from profilestream.cli.running import ClockOption, UntilCaughtUp, give_way, run_service
+from profilestream.cli.running import ClockOption, UntilCaughtUp, run_service
 from profilestream.core.errors import UsageError
 from profilestream.wire.definitions import read_definitions
 from profilestream.wire.times import format_time, parse_time
@@ -97,7 +97,6 @@ def replay(
     async def work() -> None:
         archived = await open_archive(found, archive)
         name = await prepare(archived)
-        give_way()
         left = (
             f"{name} is as far as it came; `profilestream replay {name}` goes on, `profilestream drop {name}` frees it"
         )

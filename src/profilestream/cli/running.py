@@ -7,15 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Protocol
 
 import typer
 
 from profilestream.cli.connection import KafkaOption, NamespaceOption, RedisOption, settings
 from profilestream.core.errors import ProfilestreamError, UsageError
-
-NICE: Final = 10
 
 UntilCaughtUp = Annotated[
     bool, typer.Option("--until-caught-up", help="Stop once everything that is there now has been handled.")
@@ -66,12 +63,6 @@ def emitter(
 
     found = settings(kafka, redis, namespace)
     asyncio.run(run_service(lambda: Emitter(found, _say), until_caught_up))
-
-
-def give_way() -> None:
-    """Lets this process come behind others of the machine: what is not live must not hold up what is."""
-    with suppress(OSError):
-        os.nice(NICE)
 
 
 async def run_service(make: Callable[[], _Service], until_caught_up: bool, left: str = "") -> None:
