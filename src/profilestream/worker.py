@@ -272,9 +272,10 @@ class Worker:
             await self._pause(CAUGHT_UP_CHECK_S if until_caught_up else CHECK_S)
 
     async def _look_for_failures(self, any_shard: bool) -> None:
-        """A kept generation that cannot go on is let go; the live one's failure ends the process."""
+        """A kept generation that cannot go on is let go; the live one's failure ends the process. So does any shard's
+        of one in the making: without it nobody can promote it."""
         for name, work in list(self.works.items()):
-            failure = work.failure(any_shard)
+            failure = work.failure(any_shard or (self._only is not None and work.role.is_silent))
             if failure is None:
                 continue
             if not work.role.is_silent or self._only is not None:

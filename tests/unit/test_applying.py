@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
 from dataclasses import replace
@@ -13,7 +14,7 @@ from tests.property.shard import DAY, T0
 from tests.unit.test_planning import AFTER, BEFORE, GENERATION, plan_of, reach_of
 
 from profilestream.cli.applying import _goes_on
-from profilestream.core.errors import ProfilestreamError, ServerUnavailable
+from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable
 from profilestream.operations import apply as operation
 from profilestream.operations.apply import Choice, check_history, effort, wish_of
 from profilestream.operations.plan import Plan
@@ -144,6 +145,26 @@ async def test_a_lost_server_is_waited_for_while_a_generation_is_made(monkeypatc
     replay.live_name, answers = "g3", [(1, 0)]
     with pytest.raises(ProfilestreamError, match="generation g3 has become live meanwhile"):
         await apply._until_level(replace(GENERATION, name="g2", base="g1"), replay, working)
+
+
+async def test_what_breaks_off_its_own_work_ends_an_apply_that_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def for_ever(*_: Any) -> float:
+        return await asyncio.Event().wait() or 0.0
+
+    async def broken() -> None:
+        raise LogMismatch("shard 3 cannot go on")
+
+    async def left_to_workers() -> None:
+        apply.stop()  # somebody asks for it once workers have it: that they have it ends nothing
+
+    monkeypatch.setattr(operation, "watch", for_ever)
+    settings = Settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1")
+    apply = operation.Apply(settings, plan_of(RAISED), Choice(), lambda: True, print)
+    async with asyncio.timeout(5):
+        with pytest.raises(LogMismatch, match="shard 3"):
+            await apply._until_reconciled(GENERATION, asyncio.create_task(broken()))
+        with pytest.raises(ProfilestreamError, match=r"g1 is live, and workers reconcile what is left"):
+            await apply._until_reconciled(GENERATION, asyncio.create_task(left_to_workers()))
 
 
 async def test_a_replay_looks_again_where_redis_does_not_say_how_far_it_is() -> None:

@@ -15,6 +15,7 @@ from faust.types import TP
 from profilestream.beginning import Beginning
 from profilestream.core.engine import Engine
 from profilestream.core.errors import NotFound, ProfilestreamError
+from profilestream.settings import Settings
 from profilestream.shard import ANSWER_AGE_MS_MAX, Shard
 from profilestream.store import profile_writes
 from profilestream.store.commits import Carriage, Head
@@ -23,6 +24,7 @@ from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.reports import Troubles
 from profilestream.stream.slices import Gap, Inbox, Slice
 from profilestream.wire.definitions import parse_definitions
+from profilestream.worker import Worker
 
 PLACE = TP("browsing", 0)
 
@@ -245,3 +247,18 @@ def test_any_mixture_of_event_types_is_written_and_few_of_them_have_a_function_o
         written |= dict(zip(fields[::2], fields[1::2], strict=True))
         assert {name: written[name] for name in engine.values(profile)} == engine.values(profile)
     assert len(compiled) == len(set(compiled)) <= 4
+
+
+@pytest.mark.parametrize(("only", "silent", "ends"), [("g2", True, True), ("g2", False, False), (None, False, False)])
+async def test_a_shard_that_stands_still_ends_a_replay_and_no_worker(
+    only: str | None, silent: bool, ends: bool
+) -> None:
+    stuck = ProfilestreamError("shard 3 cannot go on")
+    worker = Worker(Settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1"), only=only)
+    work: Any = SimpleNamespace(
+        role=SimpleNamespace(is_silent=silent), failure=lambda any_shard: stuck if any_shard else None
+    )
+    worker.works["g2"] = work
+    with pytest.raises(ProfilestreamError, match="shard 3") if ends else contextlib.nullcontext():
+        await worker._look_for_failures(any_shard=False)
+    assert worker.works == {"g2": work}

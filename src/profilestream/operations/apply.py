@@ -37,6 +37,7 @@ from profilestream.store.metadata import Generation
 from profilestream.store.places import read_heads, read_positions
 from profilestream.stream import generations
 from profilestream.stream.archive import Archive
+from profilestream.stream.endings import end_tasks
 from profilestream.stream.topics import Report
 from profilestream.wire.times import format_time
 from profilestream.worker import Clock
@@ -104,7 +105,7 @@ class Apply:
                 allow_history_loss=choice.allow_history_loss,
                 base=made.base,
             )
-            await watch(self._settings, promoted.live, self._report)
+            await self._until_reconciled(promoted.live, working)
         finally:
             replay.stop()
             await asyncio.wait({working})
@@ -135,6 +136,22 @@ class Apply:
             raise ProfilestreamError(f"interrupted: nothing has changed; {left_behind(made)}")
         stopped.cancel()
         return answer.result()
+
+    async def _until_reconciled(self, live: Generation, working: asyncio.Task[None]) -> None:
+        """Watches what the own work, or workers that have it by now, do with the shards. Raises what broke the own work
+        off; who is asked to stop does not wait for the end."""
+        watching = asyncio.create_task(watch(self._settings, live, self._report))
+        stopped = asyncio.create_task(self._stopped.wait())
+        try:
+            await asyncio.wait({watching, working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+                await asyncio.wait({watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not watching.done():
+                raise ProfilestreamError(f"interrupted: {live.name} is live, and workers reconcile what is left")
+            watching.result()
+        finally:
+            await end_tasks(watching, stopped)
 
     async def _until_level(self, made: Generation, replay: Replay, working: asyncio.Task[None]) -> None:
         """Returns when all has been taken over and nothing is left to fold, or for a while as little as a promotion
