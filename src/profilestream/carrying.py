@@ -10,8 +10,10 @@ this:
    had not been told of these memberships at that instant is kept in `repairs`, for they may never be.
 
 A customer who has not had a turn yet is folded meanwhile like all others, from wherever the log begins, and replaced in
-its turn. One who came to the live shard after the list of customers was read is in no page: then all events of that
-customer lie behind the positions at which this shard began, and nothing is missing.
+its turn. When all who were listed have had theirs, the customers are listed anew, until nobody's id lies behind the
+last one's. One who came to the live shard meanwhile, with an id before that, is in no page: then all events of that
+customer lie behind the positions at which this shard began, and nothing is missing. So whoever has an id up to the last
+one's has had a turn or needs none, and it takes no list to tell.
 
 What breaks it off is found at the last commit: the customers are listed anew, and those who had their turn left out.
 That is so even if the generation is live by then, where Redis was set back to before the end: it folds silently until
@@ -21,7 +23,7 @@ the log begins where the live one stands.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -96,7 +98,8 @@ class Carry:
         self._starts = starts
         self._customers_max = customers_max
         self._former_starts: Mapping[str, int] = {}
-        self._waiting: list[bytes] | None = None
+        self._waiting: list[bytes] = []
+        self._all_listed = False
         self._page: Page | None = None
         self._turns: Sequence[bytes] = ()
         self._segments = [segment.name for segment in former.engine.definitions.segments]
@@ -120,7 +123,7 @@ class Carry:
         if self.is_done:
             return False
         if self._page is None:
-            return self._waiting == []
+            return self._all_listed
         at = self._page.head.positions
         return all(self._reached(topic) >= at.get(topic, 0) for topic in inbox.short_of())
 
@@ -147,11 +150,9 @@ class Carry:
 
     def discount(self, memberships: Iterable[Membership]) -> None:
         """Crossings of those who have not had their turn are not counted: in their turn comes what is known of them."""
-        waiting = self._waiting or []
-        for membership in memberships:
-            customer = membership.customer_id.encode()
-            at = bisect_left(waiting, customer)
-            if at < len(waiting) and waiting[at] == customer:
+        after = self.carriage.after.encode()
+        for membership in () if self._all_listed else memberships:
+            if membership.customer_id.encode() > after:
                 membership.counted = False
 
     def passed(self, part: Part) -> None:
@@ -160,7 +161,6 @@ class Carry:
         self.carried += len(part.profiles)
         if self._page is None:
             return
-        assert self._waiting is not None
         left = bisect_right(self._turns, part.carriage.after.encode())
         del self._waiting[:left]
         self._turns = self._turns[left:]
@@ -186,9 +186,11 @@ class Carry:
 
     async def _turn_page(self) -> None:
         """Reads the next page, if there is one."""
-        if self._waiting is None:
-            listed = await self._walk.customers()
-            self._waiting = listed[bisect_right(listed, self.carriage.after.encode()) :]
+        if self._all_listed:
+            return
+        if not self._waiting:
+            self._waiting = await self._walk.customers(self.carriage.after)
+            self._all_listed = not self._waiting
         turns = self._waiting[: self._customers_max()]
         if not turns:
             return

@@ -57,7 +57,9 @@ async def test_everybody_who_was_written_is_listed_in_order_of_ids(store: ShardS
     await store.send_commit(states(1, *names[:2_500]))
     await store.send_commit(states(2, *names[2_500:]))
     await store.send_commit(states(3, *names[:10], new=False))
-    assert await walk.customers() == sorted(name.encode() for name in names)
+    listed = sorted(name.encode() for name in names)
+    assert await walk.customers() == listed
+    assert await walk.customers(listed[2].decode()) == listed[3:]
 
 
 async def test_a_page_has_states_and_head_of_one_instant_and_no_more_bytes_than_asked(

@@ -45,13 +45,13 @@ class ShardWalk:
         self._pipeline = pipeline
         self._keys = keys
 
-    async def customers(self) -> list[bytes]:
-        """The ids of all customers, in UTF-8, in order."""
-        found = set[bytes]()
+    async def customers(self, after: str = "") -> list[bytes]:
+        """The ids of all customers, in UTF-8, in order; only those behind `after`."""
+        found, least = set[bytes](), after.encode()
         cursor = b"0"
         while True:
             cursor, names = await self._pipeline.send("SSCAN", self._keys.customers, cursor, "COUNT", CUSTOMERS_A_STEP)
-            found.update(names)
+            found.update(name for name in names if name > least)
             if cursor == b"0":
                 return sorted(found)
 
