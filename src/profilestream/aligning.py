@@ -14,7 +14,7 @@ are compared again.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,13 +38,17 @@ class Agreed:
 
 
 class Alignment:
-    """One shard's way along topic `announced`; `since` is where it has come to."""
+    """One shard's way along topic `announced`; `since` is where it has come to, `customers_max` says how many a commit
+    may have."""
 
-    def __init__(self, shard: int, head: Head, log: AnnouncedLog, settings: Settings) -> None:
+    def __init__(
+        self, shard: int, head: Head, log: AnnouncedLog, settings: Settings, customers_max: Callable[[], int]
+    ) -> None:
         self.since = head.announced.offset if head.announced is not None else 0
         self._shard = shard
         self._log = log
         self._settings = settings
+        self._customers_max = customers_max
         self._looked_s = float("-inf")
         self._end = 0
 
@@ -64,10 +68,11 @@ class Alignment:
         by_customer: dict[str, dict[str, int]] = {}
         for (customer_id, segment), number in numbers.items():
             by_customer.setdefault(customer_id, {})[segment] = number
-        customers, at_once = list(by_customer), self._settings.commit_customers_max
-        for first in range(0, len(customers), at_once):
-            found = Agreed(0, {}, [])
-            for customer_id, profile in (await cache.look_up(customers[first : first + at_once])).items():
+        customers = list(by_customer)
+        while customers:
+            found, at_once = Agreed(0, {}, []), customers[: self._customers_max()]
+            del customers[: len(at_once)]
+            for customer_id, profile in (await cache.look_up(at_once)).items():
                 announced = by_customer[customer_id]
                 renumbered, differing = engine.agree(profile, announced, clock)
                 found.looked_at += 1

@@ -80,16 +80,17 @@ class Beginning:
         if not needs_turn(announced, self._tools.generation.name, live.turn, self._number):
             return None
         head = await quiet(store, await store.read_head())
-        if set(self._topics) - head.positions.keys():
-            await self.positions(head, None)  # finds out where topics were first read
         seen = announced or AnnouncedPosition("", 0, "")
+        is_whole = head.positions.keys() >= set(self._topics)
+        if not is_whole:
+            await self.positions(head, seen)
         return AnnouncedPosition(
             self._tools.generation.name,
             head.sequence,
             head.commit,
             seen.clock,
             seen.positions,
-            {**self.starts, **head.starts},
+            dict(head.starts if is_whole else self.starts),
             live.turn,
             live.cause or "backfill",
         )
@@ -138,7 +139,8 @@ class Beginning:
         """For a silent shard that has nothing to carry, and may be promoted one day."""
         if not role.is_silent or repair is not None or carry is not None or self._tools.generation.only:
             return None
-        return Alignment(self._number, head, self._tools.announced, self._tools.settings)
+        tools = self._tools
+        return Alignment(self._number, head, tools.announced, tools.settings, lambda: tools.commit_customers_max)
 
     async def _begun(self, store: ShardStore) -> Head:
         """The head of a silent shard, which has a commit where profiles are to be carried."""
@@ -152,17 +154,16 @@ class Beginning:
         return store.walk(Keys(self._tools.settings.namespace, former.name).shard(self._number))
 
     async def positions(
-        self, head: Head, repair: Repair | None
+        self, head: Head, target: AnnouncedPosition | None
     ) -> tuple[dict[str, int], dict[str, int] | None, dict[str, int]]:
         """Where each topic is read on, and where the logs of topics that are new here begin, if not at 0; and up to
-        where topics are read from the archive.
+        where topics are read from the archive. `target` is what was announced, where the head lacks it.
 
         Raises LogMismatch for a position that the log does not reach.
         """
         partitions = {topic: TP(topic, self._number) for topic in self._topics}
         begins = await self._consumer.begin_offsets(partitions.values())
         ends = await self._consumer.end_offsets(partitions.values())
-        target = repair.target if repair is not None else None
         began = {} if target is None else dict.fromkeys(target.positions, 0) | target.starts
         unknown = [tp for t, tp in partitions.items() if t not in head.positions and t not in began and begins[tp]]
         if unknown:

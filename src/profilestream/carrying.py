@@ -105,6 +105,7 @@ class Carry:
         self._segments = [segment.name for segment in former.engine.definitions.segments]
         self._untold: dict[bytes, dict[str, Untold]] = {}
         self._known = "0-0"
+        self._told = 0
 
     @property
     def is_done(self) -> bool:
@@ -205,10 +206,11 @@ class Carry:
     def _note(self, page: Page) -> None:
         """Keeps what waits in the outbox; what was announced since then is in topic `announced`, and is let go."""
         told = page.head.announced.sequence if page.head.announced is not None else 0
-        for customer, own in list(self._untold.items()):
+        for customer, own in list(self._untold.items()) if told != self._told else ():
             self._untold[customer] = {s: u for s, u in own.items() if not u.place or _sequence(u.place) > told}
             if not self._untold[customer]:
                 del self._untold[customer]
+        self._told = told
         for untold in page.untold:
             self._untold.setdefault(untold.customer, {}).setdefault(untold.segment, untold)
             self._known = untold.place or self._known

@@ -143,13 +143,13 @@ class Emitter:
                     continue
                 looked_s = time.monotonic()
                 live = await self._live_generation(wait=False) or live  # never None without waiting
+                await crew.follow(live)
                 waiting = await self._waiting(live)
             except (RedisError, OSError, ServerUnavailable, NotFound) as error:
                 if until_caught_up and isinstance(error, NotFound):
                     raise
                 self._lost(error)
                 continue
-            await crew.follow(live)
             self._status.show(self.announced, self.transactions, waiting)
             if until_caught_up and waiting == 0:
                 return True

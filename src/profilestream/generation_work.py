@@ -52,6 +52,9 @@ PROGRAM: Final = {"worker": "profilestream-worker", "replay": "profilestream-rep
 """What each program calls itself as a member of a generation's group."""
 
 Clock = Literal["wall", "event"]
+Part = Literal["all shards", "a shard", "anything"]
+"""How much of a work stands still; what is forwarded is not a shard's."""
+
 Report = Callable[[str], None]
 
 
@@ -355,14 +358,14 @@ class GenerationWork:
         asked = [self._app.consumer.end_known(tp)[1] for tp in self._assignment]
         return max((at for at in asked if at is not None), default=None)
 
-    def failure(self, any_shard: bool) -> ProfilestreamError | None:
-        """Why the work cannot go on: Faust has crashed, or all shards (or anything at all) stand still for good."""
+    def failure(self, least: Part) -> ProfilestreamError | None:
+        """Why the work cannot go on: Faust has crashed, or at least so much stands still for good."""
         working = self._working()
         stuck: list[ProfilestreamError] = [s.failure for s in working if s.failure is not None]
-        all_stand = bool(stuck) and len(stuck) == len(working)
-        stuck += self._forwarder.failures.values()
-        if stuck and (any_shard or all_stand):
+        if stuck and (least != "all shards" or len(stuck) == len(working)):
             return stuck[0]
+        if least == "anything" and (forwarding := list(self._forwarder.failures.values())):
+            return forwarding[0]
         crash = getattr(self._app, "crash_reason", None)
         if crash is not None:
             return ProfilestreamError(

@@ -17,10 +17,11 @@ the turn; the steps, each with the crash that it survives:
 2. Open the shard's transactional id and read what was announced, in an earlier turn by another generation. Its emitter
    is fenced; what it announces all the same, having opened the id again, it does before step 3, which then fails, and
    this step finds it.
-3. Write the marker, in a transaction of the same holder: where the shard stands in the new turn, with nothing changed,
-   and where it was when last announced. From here on no emitter of an earlier turn announces, whenever it wakes up:
-   opening the id it reads the later turn. A worker that wakes up late, of the earlier turn, reads it too; had it come
-   first, its marker is what step 2 finds.
+3. Take back what waits in the own outbox (`quiet`): the marker's commit must not be found there and be taken for one
+   that was announced. Then write the marker, in a transaction of the same holder: where the shard stands in the new
+   turn, with nothing changed, and where it was when last announced. From here on no emitter of an earlier turn
+   announces, whenever it wakes up: opening the id it reads the later turn. A worker that wakes up late, of the earlier
+   turn, reads it too; had it come first, its marker is what step 2 finds.
 4. What was announced last is now the marker, and the head does not have it. So an ordinary repair leads up to it: folds
    in silence up to where the former generation was announced (mostly the shard is past that already), and ends by
    reconciling all that the head's mark does not cover, with the cause of the turn. A crash anywhere after step 3 begins
@@ -47,7 +48,7 @@ from profilestream.wire.changes import Cause
 
 
 class SetBack(Exception):
-    """The head is another writer's by now, or what was announced is something else: begin anew from the head."""
+    """The head is another writer's by now: begin anew from the head."""
 
 
 class Superseded(Exception):

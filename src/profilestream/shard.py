@@ -149,10 +149,11 @@ class Shard:
             await store.load_script()
             role = tools.role
             head, repair = await self._beginning.head(store, role)
-            positions, starts, archived = await self._beginning.positions(head, repair)
+            target = repair.target if repair is not None else None
+            positions, starts, archived = await self._beginning.positions(head, target)
             carry = await self._beginning.carry(store, role, head)
             leader = self._beginning.leader(store, role) if carry is None else carry.limits
-            limits = repair.target.positions if repair is not None else None if leader is None else await leader()
+            limits = target.positions if target is not None else None if leader is None else await leader()
             updater = self._updater = Updater(
                 shard=self.number,
                 head=head,

@@ -62,9 +62,14 @@ class Tools:
 
     @property
     def commit_customers_max(self) -> int:
-        """How many customers one commit may have: fewer where a replay is held to a rate."""
+        """How many customers one commit may have: fewer while a replay is held to a rate."""
         customers_max = self.settings.commit_customers_max
-        return customers_max if self.pace is None else self.pace.slice(customers_max)
+        return customers_max if self.pace is None or not self.role.is_silent else self.pace.slice(customers_max)
+
+    async def keep_pace(self, count: int) -> None:
+        """Waits until so many more records, or profiles, may be written; a live generation is held to no rate."""
+        if self.pace is not None and self.role.is_silent:
+            await self.pace.take(count)
 
     async def revive_producer(self) -> None:
         """Begins a failed producer anew, once for all who found it failed."""

@@ -162,8 +162,7 @@ class Updater:
     async def _update(self) -> None:
         batch = self._intake.take()
         self._made_room()
-        if self._tools.pace is not None:
-            await self._tools.pace.take(batch.records)
+        await self._tools.keep_pace(batch.records)
         if batch.outward:
             # Acknowledged before the positions pass it: a crash in between forwards again, and is found out.
             await self._intake.flush()
@@ -230,11 +229,11 @@ class Updater:
 
         The worker's turn, if it took one, goes on until the commit is answered.
         """
-        profiles = await self._cache.look_up(self._due.take())
+        customers_max, changes_max = self._tools.commit_customers_max, self._settings.commit_changes_max
+        profiles = await self._cache.look_up(self._due.take()[:customers_max])
         moved: dict[str, Profile] = {}
         crossings: list[tuple[str, Crossing]] = []
         instants = 0
-        customers_max, changes_max = self._tools.commit_customers_max, self._settings.commit_changes_max
         for customer_id, profile in profiles.items():
             mine: list[Crossing] = []
             passed = self._writer.pass_time(profile, self.clock, mine, INSTANTS_MAX - instants)
@@ -243,7 +242,7 @@ class Updater:
             moved[customer_id] = profile
             crossings += [(customer_id, crossing) for crossing in mine]
             instants += passed
-            if len(crossings) >= changes_max or instants >= INSTANTS_MAX or len(moved) >= customers_max:
+            if len(crossings) >= changes_max or instants >= INSTANTS_MAX:
                 break  # the others are still due, and the reply names them again
         if not moved and not self._in_flight:
             # Redis names timers that the states do not have; what the states say is written again.
@@ -342,8 +341,7 @@ class Updater:
     async def _take_over(self, carry: Carry) -> None:
         """Profiles of the live generation are taken over; this shard stands exactly where they are of."""
         part = await carry.part(self._cache, self.clock)
-        if self._tools.pace is not None:
-            await self._tools.pace.take(len(part.profiles))
+        await self._tools.keep_pace(len(part.profiles))
         self.clock = max(self.clock, part.clock or self.clock)
         self._send(part.profiles, part.crossings, {}, 0, carried=part, noted=part.untold)
         await self._settle(0)
@@ -358,8 +356,7 @@ class Updater:
         async for agreed in alignment.step(self._cache, self._engine, self.clock):
             if self._stopping:
                 return
-            if self._tools.pace is not None:
-                await self._tools.pace.take(agreed.looked_at)
+            await self._tools.keep_pace(agreed.looked_at)
             self._send(agreed.profiles, [], {}, 0, noted=agreed.noted)
             await self._settle(0)
         self._send({}, [], {}, 0, mark=alignment.mark)

@@ -258,7 +258,7 @@ class Worker:
                     task.result()
             self._news.clear()
             await self._match()
-            await self._look_for_failures(any_shard=until_caught_up)
+            await self._look_for_failures(anything=until_caught_up)
             if self._only is not None and not self.works and not self._beginning:
                 raise NotFound(f"generation {self._only} is there no longer")
             if each_look is not None:
@@ -271,11 +271,12 @@ class Worker:
                 break
             await self._pause(CAUGHT_UP_CHECK_S if until_caught_up else CHECK_S)
 
-    async def _look_for_failures(self, any_shard: bool) -> None:
+    async def _look_for_failures(self, anything: bool) -> None:
         """A kept generation that cannot go on is let go; the live one's failure ends the process. So does any shard's
         of one in the making: without it nobody can promote it."""
         for name, work in list(self.works.items()):
-            failure = work.failure(any_shard or (self._only is not None and work.role.is_silent))
+            is_made = self._only is not None and work.role.is_silent
+            failure = work.failure("anything" if anything else "a shard" if is_made else "all shards")
             if failure is None:
                 continue
             if not work.role.is_silent or self._only is not None:

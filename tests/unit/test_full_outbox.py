@@ -63,6 +63,10 @@ class Store:
         return self.outbox
 
 
+async def no_pace(count: int) -> None:
+    """Nothing is held to a rate."""
+
+
 class World:
     """Shards of one worker, of which one at a time lets time pass."""
 
@@ -71,7 +75,7 @@ class World:
         self.settings = Settings(kafka="x:1", redis="redis://x", outbox_changes_max=3, tick_interval_ms=10, **settings)
         self.tools: Any = SimpleNamespace(
             settings=self.settings, engine=self.engine, generation=SimpleNamespace(name="g1", shards=1),
-            customers=None, pace=None, commit_customers_max=self.settings.commit_customers_max,
+            customers=None, commit_customers_max=self.settings.commit_customers_max, keep_pace=no_pace,
             counters=Counters(), sources=Sources(self.engine, self.settings), producer=None, report=lambda line: None,
             troubles=SimpleNamespace(over=lambda number: None), turns=Turns(1),
         )  # fmt: skip

@@ -256,9 +256,9 @@ async def test_a_shard_that_stands_still_ends_a_replay_and_no_worker(
     stuck = ProfilestreamError("shard 3 cannot go on")
     worker = Worker(Settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1"), only=only)
     work: Any = SimpleNamespace(
-        role=SimpleNamespace(is_silent=silent), failure=lambda any_shard: stuck if any_shard else None
+        role=SimpleNamespace(is_silent=silent), failure=lambda least: stuck if least != "all shards" else None
     )
     worker.works["g2"] = work
     with pytest.raises(ProfilestreamError, match="shard 3") if ends else contextlib.nullcontext():
-        await worker._look_for_failures(any_shard=False)
+        await worker._look_for_failures(anything=False)
     assert worker.works == {"g2": work}

@@ -96,6 +96,7 @@ class Apply:
             await self._until_level(made, replay, working)
             if not await self._is_confirmed(made):
                 raise ProfilestreamError(f"nothing has changed; {left_behind(made)}")
+            _check_work(working, made)  # a shard that stands still would never open its turn
             promoted = await promote(
                 self._settings,
                 made.name,
@@ -160,15 +161,13 @@ class Apply:
         near_s: float | None = None
         try:
             while True:
+                _check_work(working, made)
                 with suppress(ServerUnavailable):  # a lost server is waited for; the shards say so
                     carrying, records = await _behind(self._settings, client, made, self._plan.live, replay.bounds)
                     near = not carrying and records <= self._settings.promote_lag_records_max
                     near_s = None if not near else near_s or time.monotonic()
                     if not carrying and (records == 0 or (near_s and time.monotonic() - near_s > NEAR_S)):
                         return
-                if working.done():
-                    working.result()  # raises what broke it off
-                    raise ProfilestreamError(f"the work on {made.name} has ended; {left_behind(made)}")
                 if replay.live_name not in (None, made.base, made.name):
                     raise became_live(str(replay.live_name), made.base)
                 if self._stopped.is_set():
@@ -176,6 +175,13 @@ class Apply:
                 await asyncio.sleep(LOOK_S)
         finally:
             await client.aclose()
+
+
+def _check_work(working: asyncio.Task[None], made: Generation) -> None:
+    """Raises what broke the own work off, and ProfilestreamError where it has ended otherwise."""
+    if working.done():
+        working.result()
+        raise ProfilestreamError(f"the work on {made.name} has ended; {left_behind(made)}")
 
 
 async def _behind(
