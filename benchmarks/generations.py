@@ -37,6 +37,7 @@ from benchmarks.purchases import FULL
 from benchmarks.traffic import AMOUNT_MINOR, Seen, Traffic
 from benchmarks.worker import Heads, check, measure_worker, prepare, servers
 from profilestream import Settings
+from profilestream.operations.promote import unaligned
 from profilestream.store.keys import Keys, live_key
 from profilestream.store.metadata import read_generation
 from profilestream.store.places import count_in_repair, read_heads
@@ -166,6 +167,7 @@ class _Course:
         await self._replay_alone(worker)
         self._traffic.start()
         await asyncio.sleep(SETTLE_S)
+        await self._until("numbers to be compared", self._is_aligned)
         await self._switch("promote", "promote", "g2", to="g2")
         await self._switch("roll back", "rollback", to="g1")
         await self._apply()
@@ -330,6 +332,10 @@ class _Course:
         for number in range(self._given.shards):
             pipeline.xlen(keys.shard(number).outbox)
         return not any(await pipeline.execute())
+
+    async def _is_aligned(self) -> bool:
+        made = await read_generation(self._redis, self._settings.namespace, "g2")
+        return not await unaligned(self._settings, self._redis, made)
 
     async def _nothing_due(self) -> bool:
         keys = [Keys(self._settings.namespace, "g1").shard(number) for number in range(self._given.shards)]

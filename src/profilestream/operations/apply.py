@@ -5,7 +5,8 @@ Steps; the same command, run again, finds out which are done:
 1. A generation in the making is written, which takes over from the live one what is unchanged. Where nothing else is
    needed its shards begin where the live ones stand; else they fold the log, of which only new aggregates matter. One
    that an interrupted run has written is gone on with.
-2. Its shards are worked on until they are level with the live ones. Nobody reads it, nobody hears of it.
+2. Its shards are worked on until they are level with the live ones, and have compared what was announced. Nobody reads
+   it, nobody hears of it.
 3. `confirm` is asked; a "no" leaves the generation as it is.
 4. It is promoted, and what differs is announced (promote.py).
 
@@ -27,7 +28,7 @@ from profilestream.core.counting import counted
 from profilestream.core.errors import ProfilestreamError, ServerUnavailable
 from profilestream.operations.archives import ARCHIVE
 from profilestream.operations.plan import Plan
-from profilestream.operations.promote import Announce, became_live, promote, watch
+from profilestream.operations.promote import Announce, became_live, promote, unaligned, watch
 from profilestream.operations.reach import known_since
 from profilestream.operations.replay import Bounds, Replay, Wish, make_generation, set_rate
 from profilestream.roles import leader_of
@@ -44,6 +45,7 @@ from profilestream.worker import Clock
 
 LOOK_S: Final = 0.2
 NEAR_S: Final = 5.0
+ALIGNING_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Apply:
         working = asyncio.create_task(replay.run())
         try:
             await self._until_level(made, replay, working)
+            await self._until_aligned(made, working)
             if not await self._is_confirmed(made):
                 raise ProfilestreamError(f"nothing has changed; {left_behind(made)}")
             _check_work(working, made)  # a shard that stands still would never open its turn
@@ -137,6 +140,28 @@ class Apply:
             raise ProfilestreamError(f"interrupted: nothing has changed; {left_behind(made)}")
         stopped.cancel()
         return answer.result()
+
+    async def _until_aligned(self, made: Generation, working: asyncio.Task[None]) -> None:
+        """Returns when what was announced is compared, or nothing of it was for a while: the promotion does the rest,
+        and its shards fold nothing until then."""
+        client = connect(str(self._settings.redis))
+        least, moved_s = 0, time.monotonic()
+        try:
+            while True:
+                _check_work(working, made)
+                if self._stopped.is_set():
+                    raise ProfilestreamError(f"interrupted: nothing has changed; {left_behind(made)}")
+                with suppress(ServerUnavailable):
+                    apart = await unaligned(self._settings, client, made)
+                    if not least and apart:
+                        self._report(f"{made.name}: comparing {counted(apart, 'announced change')}")
+                    if not least or apart < least:
+                        least, moved_s = apart, time.monotonic()
+                    if not apart or time.monotonic() - moved_s > ALIGNING_S:
+                        return
+                await asyncio.sleep(LOOK_S)
+        finally:
+            await client.aclose()
 
     async def _until_reconciled(self, live: Generation, working: asyncio.Task[None]) -> None:
         """Watches what the own work, or workers that have it by now, do with the shards. Raises what broke the own work

@@ -105,6 +105,9 @@ async def promote(
                 report(f"{name} is {counted(behind, 'record')} behind; they are folded once it is live")
             if former is not None and not allow_history_loss:
                 await _check_history(settings, client, wanted, former)
+            if apart := await unaligned(settings, client, wanted):
+                changes = counted(apart, "announced change")
+                report(f"{name} has yet to compare {changes}; its shards fold nothing meanwhile")
 
         def decide(now: Generations) -> Changed:
             if now.live_name == name:
@@ -131,6 +134,16 @@ async def promote(
     )
     report(f"generation {name} is live, in turn {live.turn}{_kept(after, promoted.former)}")
     return promoted
+
+
+async def unaligned(settings: Settings, client: AsyncClient, generation: Generation) -> int:
+    """How many announced changes its shards have yet to compare, where that is worth doing ahead (see aligning.py).
+    Raises ServerUnavailable."""
+    async with Admin(str(settings.kafka)) as admin:
+        ends = await admin.end_offsets(settings.announced_topic)
+    heads = await read_heads(client, settings.namespace, generation)
+    apart = [ends.get(n, 0) - (head.announced.offset if head.announced is not None else 0) for n, head in heads.items()]
+    return sum(records for records in apart if records >= settings.align_records_min)
 
 
 def changed_by(now: Generations, name: str, now_ms: int, keep_ms: int) -> dict[str, Generation]:

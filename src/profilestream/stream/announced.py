@@ -6,6 +6,7 @@ answer any more; it opens the id anew, finds the shard in repair or in order, an
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -33,15 +34,17 @@ class AnnouncedLog:
         self._settings = settings
         self._ends: dict[int, int] = {}
         self._ends_known_s = float("-inf")
+        self._asking = asyncio.Lock()
 
     async def end(self, shard: int) -> int:
         """Where the shard's partition ended for readers of committed records, when Kafka was asked for some shard last;
         it is asked a few times in each interval in which shards align."""
-        if time.monotonic() - self._ends_known_s > self._settings.align_interval_ms / 1000 / ASKED_AN_INTERVAL:
-            assert self._settings.kafka is not None
-            self._ends_known_s = time.monotonic()  # shards that ask meanwhile are answered by what was known
-            async with Admin(self._settings.kafka) as admin:
-                self._ends = await admin.end_offsets(self._settings.announced_topic)
+        async with self._asking:  # shards that ask meanwhile wait for the same answer
+            if time.monotonic() - self._ends_known_s > self._settings.align_interval_ms / 1000 / ASKED_AN_INTERVAL:
+                assert self._settings.kafka is not None
+                self._ends_known_s = time.monotonic()
+                async with Admin(self._settings.kafka) as admin:
+                    self._ends = await admin.end_offsets(self._settings.announced_topic)
         return self._ends.get(shard, 0)
 
     async def position(
