@@ -258,7 +258,7 @@ def _consumer(settings: Settings) -> Any:
         auto_offset_reset="latest",
         partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         session_timeout_ms=settings.session_timeout_ms,
-        heartbeat_interval_ms=settings.session_timeout_ms // 4,
+        heartbeat_interval_ms=settings.heartbeat_ms,
         rebalance_timeout_ms=2 * int(RELAY_STOP_S_MAX * 1000),
     )
 

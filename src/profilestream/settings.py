@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+HEARTBEAT_MS_MAX = 500
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=64)]
 
 
@@ -56,6 +58,11 @@ class Settings(BaseSettings):
     align_records_min: int = Field(500, ge=1)
     align_interval_ms: int = Field(15_000, ge=1)
     lag_report_interval_ms: int = Field(3_000, ge=100)
+
+    @property
+    def heartbeat_ms(self) -> int:
+        """How often a member of a group asks the broker: as late it hears that others join or leave, and all wait."""
+        return min(HEARTBEAT_MS_MAX, self.session_timeout_ms // 4)
 
     @property
     def source(self) -> str:

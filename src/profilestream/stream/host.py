@@ -52,7 +52,7 @@ def host(
         stream_buffer_maxsize=SLICES_WAITING_MAX,
         stream_wait_empty=False,
         broker_session_timeout=settings.session_timeout_ms / 1000,
-        broker_heartbeat_interval=settings.session_timeout_ms / 4000,
+        broker_heartbeat_interval=settings.heartbeat_ms / 1000,
         broker_commit_interval=3.0,
         producer_acks=1,
         topic_disable_leader=True,
