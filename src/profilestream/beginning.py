@@ -127,6 +127,7 @@ class Beginning:
         return Carry(
             former,
             walk,
+            store.walk(store.keys),
             head.carried,
             self._topics,
             self._reached,

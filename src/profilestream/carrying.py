@@ -10,10 +10,10 @@ this:
    had not been told of these memberships at that instant is kept in `repairs`, for they may never be.
 
 A customer who has not had a turn yet is folded meanwhile like all others, from wherever the log begins, and replaced in
-its turn. When all who were listed have had theirs, the customers are listed anew, until nobody's id lies behind the
-last one's. One who came to the live shard meanwhile, with an id before that, is in no page: then all events of that
-customer lie behind the positions at which this shard began, and nothing is missing. So whoever has an id up to the last
-one's has had a turn or needs none, and it takes no list to tell.
+its turn. Listed are all whom the former shard or this one knows; when they have had their turn, they are listed anew,
+until nobody's id lies behind the last one's. One who came since, with an id before that, is in no page: then all events
+of that customer lie behind the positions at which this shard began, and nothing is missing. So whoever has an id up to
+the last one's has had a turn or needs none, and it takes no list to tell.
 
 What breaks it off is found at the last commit: the customers are listed anew, and those who had their turn left out.
 That is so even if the generation is live by then, where Redis was set back to before the end: it folds silently until
@@ -23,8 +23,8 @@ the log begins where the live one stands.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Final
@@ -79,6 +79,7 @@ class Carry:
         self,
         former: Former,
         walk: ShardWalk,
+        own: ShardWalk,
         carriage: Carriage,
         topics: Iterable[str],
         reached: Callable[[str], int],
@@ -86,12 +87,14 @@ class Carry:
         starts: Callable[[], Mapping[str, int]],
         customers_max: Callable[[], int],
     ) -> None:
-        """`topics` are those that are read here, `reached` says how far one was read, past holes too, `starts` from
-        where on each was read here that was not read from its beginning, `customers_max` how many a commit may have."""
+        """`walk` is over the former shard, `own` over this one. `topics` are those that are read here, `reached` says
+        how far one was read, past holes too, `starts` from where on each was read here that was not read from its
+        beginning, `customers_max` how many a commit may have."""
         self.carriage = carriage
         self.carried = 0
         self._former = former
         self._walk = walk
+        self._own = own
         self._topics = [topic for topic in topics if topic in former.topics]
         self._reached = reached
         self._settings = settings
@@ -99,6 +102,7 @@ class Carry:
         self._customers_max = customers_max
         self._former_starts: Mapping[str, int] = {}
         self._waiting: list[bytes] = []
+        self._newcomers: set[bytes] = set()
         self._all_listed = False
         self._page: Page | None = None
         self._turns: Sequence[bytes] = ()
@@ -144,22 +148,32 @@ class Carry:
             if (state := self._page.states[done - 1]) is not None:
                 part.untold += self._untold_of(customer_id)
                 self._take_over(part, state, own, now)
+            else:
+                part.memberships += _lately(own, now, ())
             if len(part.crossings) >= self._settings.commit_changes_max:
                 break
         cache.replace(part.profiles)
+        for own in (await cache.look_up(name.decode() for name in self._passed_over(part))).values():
+            part.memberships += _lately(own, now, ())
         return part
 
     def discount(self, memberships: Iterable[Membership]) -> None:
-        """Crossings of those who have not had their turn are not counted: in their turn comes what is known of them."""
+        """Crossings of those who have not had their turn are not counted: in their turn comes what is known of them, or
+        when they are passed over."""
         after = self.carriage.after.encode()
         for membership in () if self._all_listed else memberships:
-            if membership.customer_id.encode() > after:
-                membership.counted = False
+            if (customer := membership.customer_id.encode()) <= after:
+                continue
+            membership.counted = False
+            at = bisect_left(self._waiting, customer)
+            if at == len(self._waiting) or self._waiting[at] != customer:
+                self._newcomers.add(customer)
 
     def passed(self, part: Part) -> None:
         """The part is written: the next customers have their turn."""
         self.carriage = part.carriage
         self.carried += len(part.profiles)
+        self._newcomers = {name for name in self._newcomers if name > part.carriage.after.encode()}
         if self._page is None:
             return
         left = bisect_right(self._turns, part.carriage.after.encode())
@@ -179,18 +193,20 @@ class Carry:
             for segment, since, inside in moved_memberships(before, carried.profile.members)
         ]
         crossed = {crossing.segment for crossing in (*carried.due, *carried.anew)}
-        part.memberships += [
-            Membership(segment, customer_id, since, crossing % 2 == 1)
-            for segment, (crossing, since) in carried.profile.members.items()
-            if since > now - DAY_MS and segment not in crossed
-        ]
+        part.memberships += _lately(carried.profile, now, crossed)
+
+    def _passed_over(self, part: Part) -> list[bytes]:
+        """Those whom a part leaves behind without a turn: they came since the list was read."""
+        last = part.carriage.after.encode()
+        return [name for name in self._newcomers.difference(self._turns) if name <= last]
 
     async def _turn_page(self) -> None:
         """Reads the next page, if there is one."""
         if self._all_listed:
             return
         if not self._waiting:
-            self._waiting = await self._walk.customers(self.carriage.after)
+            after = self.carriage.after
+            self._waiting = sorted({*await self._walk.customers(after), *await self._own.customers(after)})
             self._all_listed = not self._waiting
         turns = self._waiting[: self._customers_max()]
         if not turns:
@@ -222,6 +238,15 @@ class Carry:
             return []  # mostly: and segments may be thousands
         found = [own[segment] for segment in self._segments if segment in own]
         return [Note(customer_id, u.segment, u.before, "untold") for u in found]
+
+
+def _lately(profile: Profile, now: int, crossed: Container[str]) -> list[Membership]:
+    """The memberships that have changed within a day, to be counted; not those that `crossed` now, which are."""
+    return [
+        Membership(segment, profile.customer_id, since, crossing % 2 == 1)
+        for segment, (crossing, since) in profile.members.items()
+        if since > now - DAY_MS and segment not in crossed
+    ]
 
 
 def _sequence(place: str) -> int:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from profilestream.carrying import Carry
+from profilestream.core.profile import Profile
 from profilestream.settings import Settings
 from profilestream.store.commits import Carriage, Head, Membership
 from profilestream.store.walk import Page
@@ -26,11 +27,14 @@ class ListOf:
         return Page(Head(), [None] * len(customers), [])
 
 
-class Nobody:
-    """A cache of profiles that are of no interest."""
+class Cache:
+    """Profiles of which each has entered segment `s` just now."""
 
-    async def look_up(self, names: Iterable[str]) -> dict[str, None]:
-        return dict.fromkeys(names)
+    async def look_up(self, names: Iterable[str]) -> dict[str, Profile]:
+        found = {name: Profile(name, [], [], []) for name in names}
+        for profile in found.values():
+            profile.members = {"s": [1, 1]}
+        return found
 
     def replace(self, profiles: Any) -> None:
         return None
@@ -38,10 +42,11 @@ class Nobody:
 
 async def test_whose_turn_it_was_is_told_by_the_id_whoever_came_since_the_list_was_read() -> None:
     former: Any = SimpleNamespace(topics=set(), engine=SimpleNamespace(definitions=SimpleNamespace(segments=())))
-    walk, nobody, turns = ListOf(b"b", b"d"), Nobody(), list[str]()
+    counted_in_turn = list[str]()
+    walk, own, cache, turns = ListOf(b"b", b"d"), ListOf(b"dd"), Cache(), list[str]()
 
     def begin(carriage: Carriage) -> Carry:
-        return Carry(former, walk, carriage, [], lambda _: 0, Settings(), dict, lambda: 1)  # type: ignore[arg-type]
+        return Carry(former, walk, own, carriage, [], lambda _: 0, Settings(), dict, lambda: 1)  # type: ignore[arg-type]
 
     def counted(carry: Carry, *customers: str) -> list[str]:
         memberships = [Membership("s", customer, 1, True) for customer in customers]
@@ -51,9 +56,10 @@ async def test_whose_turn_it_was_is_told_by_the_id_whoever_came_since_the_list_w
     async def next_turn(carry: Carry) -> None:
         await carry.limits()
         assert carry.is_level(Inbox({}))
-        part = await carry.part(nobody, 0)  # type: ignore[arg-type]
+        part = await carry.part(cache, 0)  # type: ignore[arg-type]
         carry.passed(part)
         turns.append("done" if part.carriage.done else part.carriage.after)
+        counted_in_turn.extend(m.customer_id for m in part.memberships)
 
     carry = begin(Carriage())
     assert counted(carry, "a", "b") == []  # nothing is listed yet
@@ -63,10 +69,13 @@ async def test_whose_turn_it_was_is_told_by_the_id_whoever_came_since_the_list_w
     carry = begin(carry.carriage)  # a kill
     await carry.limits()
     assert counted(carry, "a", "b", "c", "d", "e") == ["a", "b"]
+    walk.names |= {b"cc", b"f"}
+    assert counted(carry, "cc") == []  # is passed over with d's turn
     for _ in range(2):
         await next_turn(carry)
-    walk.names |= {b"f"}
+    assert counted(carry, "cc") == ["cc"]
     while not carry.is_done:
         await next_turn(carry)
-    assert turns == ["b", "c", "d", "e", "f", "done"]
+    assert turns == ["b", "c", "d", "dd", "e", "f", "done"]
+    assert counted_in_turn == ["b", "a", "c", "d", "cc", "dd", "e", "f"]
     assert counted(carry, "a", "f", "g") == ["a", "f", "g"]
