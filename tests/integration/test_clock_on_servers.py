@@ -228,9 +228,9 @@ def test_who_crosses_while_many_profiles_drain_is_not_kept_waiting_by_them(
     asyncio.run(remove_topics(servers.kafka))
     begin(cli, workdir, 1, DRAINING)
     now = now_ms()
-    instants = {f"u{n}": now + 4_000 + 500 * n for n in range(120)}
+    instants = {f"u{n}": now + 4_000 + 250 * n for n in range(240)}
     urgent = [order(n, name, at - 5 * MINUTE) for n, (name, at) in enumerate(instants.items())]
-    views = [{**order(1_000 + n, f"p{n}", now - 17 * MINUTE), "kind": "page_view"} for n in range(4_000)]
+    views = [{**order(1_000 + n, f"p{n}", now - 17 * MINUTE), "kind": "page_view"} for n in range(8_000)]
     asyncio.run(send(servers.kafka, [properly("browsing", e, 1) for e in views]))
     put(servers.kafka, urgent, 1)
     behind = {**cli_environment, "PROFILESTREAM_TIMERS_PAGE_MAX": "1"}
