@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaTimeoutError
 from faust.types import TP
 
 from profilestream.stream.topics import learn
 
 REQUEST_TIMEOUT_MS: Final = 10_000
 CLOSE_S_MAX: Final = 1.0
+ANSWER_S_MAX: Final = 15.0
 
 
 class Bounds:
@@ -31,13 +33,11 @@ class Bounds:
 
     async def begins(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The first offset of each partition that is still there."""
-        consumer, asked = await self._ready(partitions)
-        return _by_partition(await consumer.beginning_offsets(asked))
+        return await self._ask("beginning_offsets", partitions)
 
     async def ends(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The offset after the last committed record of each partition."""
-        consumer, asked = await self._ready(partitions)
-        return _by_partition(await consumer.end_offsets(asked))
+        return await self._ask("end_offsets", partitions)
 
     async def close(self) -> None:
         """Lets the connection go, in bounded time."""
@@ -45,10 +45,19 @@ class Bounds:
         if consumer is not None:
             await asyncio.wait({asyncio.ensure_future(consumer.stop())}, timeout=CLOSE_S_MAX)
 
-    async def _ready(self, partitions: Iterable[TP]) -> tuple[Any, list[TP]]:
-        consumer, asked = await self._connected(), list(partitions)
-        await learn(consumer, asked)
-        return consumer, asked
+    async def _ask(self, method: str, partitions: Iterable[TP]) -> dict[TP, int]:
+        """Asks in bounded time: a client that learns of topics waits for its own next look at the cluster, and that may
+        be minutes away. Whoever asks next connects anew."""
+        asked = list(partitions)
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                consumer = await self._connected()
+                await learn(consumer, asked)
+                found = await getattr(consumer, method)(asked)
+        except TimeoutError:
+            await self.close()
+            raise KafkaTimeoutError(f"no answer about {method} within {ANSWER_S_MAX:.0f} s") from None
+        return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
     async def _connected(self) -> Any:
         async with self._connecting:
@@ -67,7 +76,3 @@ class Bounds:
                     raise
                 self._consumer = consumer
             return self._consumer
-
-
-def _by_partition(found: Any) -> dict[TP, int]:
-    return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
