@@ -272,18 +272,6 @@ MUTATIONS: Final = (
         (SIMULATOR,),
     ),
     Mutation(
-        "turns-ignored",
-        "An emitter announces in whatever turn it finds the shard.",
-        (
-            Edit(
-                "stream/relay.py",
-                "        return (position.turn, position.generation) == (self._turn, self._generation)\n",
-                "        return True\n",
-            ),
-        ),
-        (SIMULATOR,),
-    ),
-    Mutation(
         "turn-without-a-marker",
         "A promoted generation reconciles at once, without opening its turn.",
         (
