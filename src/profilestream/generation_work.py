@@ -52,7 +52,7 @@ PROGRAM: Final = {"worker": "profilestream-worker", "replay": "profilestream-rep
 """What each program calls itself as a member of a generation's group."""
 
 Clock = Literal["wall", "event"]
-Part = Literal["all shards", "a shard", "anything"]
+Extent = Literal["all shards", "a shard", "anything"]
 """How much of a work stands still; what is forwarded is not a shard's."""
 
 Report = Callable[[str], None]
@@ -358,7 +358,7 @@ class GenerationWork:
         asked = [self._app.consumer.end_known(tp)[1] for tp in self._assignment]
         return max((at for at in asked if at is not None), default=None)
 
-    def failure(self, least: Part) -> ProfilestreamError | None:
+    def failure(self, least: Extent) -> ProfilestreamError | None:
         """Why the work cannot go on: Faust has crashed, or at least so much stands still for good."""
         working = self._working()
         stuck: list[ProfilestreamError] = [s.failure for s in working if s.failure is not None]
