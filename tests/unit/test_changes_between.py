@@ -238,3 +238,13 @@ def test_segments_in_another_order_are_told_in_it_and_have_the_same_members() ->
     assert changes.reordered
     more = changed(("[segments.big]", '[segments.first]\nenter = "orders > 1"\n\n[segments.big]'))
     assert not more.reordered
+
+
+def test_lists_of_two_sizes_are_two_states_of_which_either_serves_both() -> None:
+    longer, shorter = 't = "top(browsing.sku, 2)"', 's = "top(purchase.category, 1)"'
+    both = f"[traits]\n{longer}\n{shorter}"
+    assert not changes_between(parse_definitions(both), parse_definitions(both)).dropped
+    changes = changes_between(parse_definitions(both), parse_definitions(f"[traits]\n{shorter}"))
+    assert [(a.function, a.size) for a in changes.dropped] == [("top", 2)]
+    changes = changes_between(parse_definitions(f"[traits]\n{longer}"), parse_definitions(both))
+    assert not changes.dropped and not changes.missing

@@ -142,3 +142,9 @@ def test_settings_are_known_from_store_and_stream_upwards_only() -> None:
             assert "settings" not in own_parts(file), file.name
         if part_of(file) == "settings":
             assert own_parts(file) <= {"core"}
+
+
+def test_every_file_of_tests_has_a_name_of_its_own() -> None:
+    """In folders that are no packages pytest knows a file by its name alone: of two it collects one, and stops."""
+    names = [file.name for file in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

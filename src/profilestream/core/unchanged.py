@@ -37,12 +37,13 @@ class Unchanged:
         self._new = new
         self._same_zone = former.timezone == new.timezone
         self._types = {name for name in new.types if _is_same_type(former, new, name)}
-        self._states = {_of_state(a): a for a in _all_aggregates(former)}
+        aggregates = list(_all_aggregates(former))
+        self._states = {_of_state(a): a for a in aggregates} | {a: a for a in aggregates}
         self.segments: Mapping[str, Standing] = self._standings()
 
     def state_of(self, aggregate: x.Aggregate) -> x.Aggregate | None:
         """The former definitions' aggregate whose states serve this one of the new; None where none does."""
-        found = self._states.get(_of_state(aggregate))
+        found = self._states.get(aggregate, self._states.get(_of_state(aggregate)))
         return found if found is not None and self._is_folded_alike(aggregate) else None
 
     def fresh(self, node: x.Node) -> list[x.Aggregate]:
