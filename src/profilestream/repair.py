@@ -126,7 +126,7 @@ async def begin(store: ShardStore, head: Head, announced: AnnouncedPosition | No
         if (await store.send_commit(commit)).status != "done":
             raise SetBack
         head.commit, head.sequence, head.repair = commit.commit, commit.sequence, True
-    if not await store.absorb_outbox(head.commit):
+    if not await store.absorb_outbox(head):
         raise SetBack
     return head
 
@@ -159,7 +159,7 @@ async def quiet(store: ShardStore, head: Head) -> Head:
         if (await store.send_commit(commit)).status != "done":
             raise SetBack
         head.commit, head.sequence, head.repair = commit.commit, commit.sequence, True
-    if not await store.absorb_outbox(head.commit):
+    if not await store.absorb_outbox(head):
         raise SetBack
     return head
 

@@ -101,7 +101,8 @@ class Writer:
     def _absorb(self) -> list[Any]:
         if self.random.random() < 0.5:
             return ["EVAL", UNSETTLE, 1, KEYS.head, self.random.choice((self.commit, "other")), "c0ffee"]
-        return ["EVAL", ABSORB, 3, KEYS.head, KEYS.outbox, KEYS.repairs, self.commit, self.random.choice((1, 500))]
+        keys = (KEYS.head, KEYS.outbox, KEYS.repairs)
+        return ["EVAL", ABSORB, 3, *keys, self.commit, "abba", self.random.choice((1, 500))]
 
     def _plain(self) -> list[Any]:
         random = self.random

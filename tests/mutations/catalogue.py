@@ -314,8 +314,7 @@ MUTATIONS: Final = (
         (
             Edit(
                 "repair.py",
-                "    if not await store.absorb_outbox(head.commit):\n"
-                "        raise SetBack\n    return head\n\n\ndef first",
+                "    if not await store.absorb_outbox(head):\n        raise SetBack\n    return head\n\n\ndef first",
                 "    return head\n\n\ndef first",
             ),
         ),
@@ -338,6 +337,15 @@ MUTATIONS: Final = (
             ),
         ),
         (AWAY,),
+    ),
+    Mutation(
+        "outbox-taken-unnoticed",
+        "Who takes a shard's outbox back lets a former worker end the repair whose changes were in it.",
+        (
+            Edit("store/absorb.lua", "if #entries > 0 then call('HSET', KEYS[1], 'commit', ARGV[2]) end", ""),
+            Edit("store/absorb.lua", "#entries > 0 and ARGV[2] or ARGV[1]", "ARGV[1]"),
+        ),
+        (SIMULATOR,),
     ),
     Mutation(
         "role-forgotten",

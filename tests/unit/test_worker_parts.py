@@ -157,7 +157,7 @@ async def test_a_shard_that_has_carried_goes_on_silently_though_the_former_gener
     async def read_head() -> Head:
         return Head(commit="c1", sequence=7, repair=True, carried=Carriage(done=True))
 
-    async def nothing_there(commit: str) -> bool:
+    async def nothing_there(head: Head) -> bool:
         return True
 
     beginning = Beginning(0, [], Noting(), tools(former=dropped), lambda topic: 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from hashlib import sha1
+from secrets import token_hex
 from typing import Any, Final
 
 import orjson
@@ -110,16 +111,19 @@ class ShardStore:
         keys = self.keys
         return bool(await self._pipeline.send("EVAL", ANNOUNCED, 2, keys.head, keys.outbox, *announced))
 
-    async def absorb_outbox(self, expected: str) -> bool:
+    async def absorb_outbox(self, head: Head) -> bool:
         """At the beginning of a repair: takes all changes out of the outbox into what `repairs` tells.
 
-        False when the shard's last commit is not `expected`.
+        Where there were any the head has another commit id from then on, here too, and a writer that still holds the
+        former one is refused. False when the shard's last commit is not the head's.
         """
         keys, left = self.keys, 1
         while left > 0:
-            left = await self._pipeline.send(
-                "EVAL", ABSORB, 3, keys.head, keys.outbox, keys.repairs, expected, CHANGES_ABSORBED_A_CALL
+            ids = head.commit, token_hex(8)
+            left, commit = await self._pipeline.send(
+                "EVAL", ABSORB, 3, keys.head, keys.outbox, keys.repairs, *ids, CHANGES_ABSORBED_A_CALL
             )
+            head.commit = commit.decode() or head.commit
         return left == 0
 
     async def repairs(self) -> dict[tuple[str, str], int]:
