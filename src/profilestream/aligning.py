@@ -2,10 +2,11 @@
 
 A generation in the making counts its own crossings. At its promotion every pair of customer and segment is compared
 with what was announced (repair.py), and until that is done the shard folds nothing: with millions of pairs for minutes.
-So once the shard has caught up, whatever topic `announced` says is compared ahead of time, some thousand records after
-another. Who is in, or out, as announced takes the announced number; nobody is told, and readers of a silent generation
-are none. Of all others `repairs` keeps the announced number. Then the head's mark says up to where that was. A
-promotion has left what was announced since, and what differs.
+So while the shard stands where the live one is, whatever topic `announced` says is compared ahead of time, some
+thousand records after another. Not before that: on its way few customers are where they will be, and all pairs that
+were announced would be kept as different. Who is in, or out, as announced takes the announced number; nobody is told,
+and readers of a silent generation are none. Of all others `repairs` keeps the announced number. Then the head's mark
+says up to where that was. A promotion has left what was announced since, and what differs.
 
 A crash between two commits leaves pairs that have the announced number already, below a mark that does not say so: they
 are compared again.
@@ -24,6 +25,7 @@ from profilestream.settings import Settings
 from profilestream.store.commits import Head, Mark, Note
 from profilestream.store.profile_cache import ProfileCache
 from profilestream.stream.announced import AnnouncedLog
+from profilestream.stream.slices import Inbox
 
 RECORDS_A_STEP: Final = 20_000
 
@@ -39,21 +41,33 @@ class Agreed:
 
 class Alignment:
     """One shard's way along topic `announced`; `since` is where it has come to, `customers_max` says how many a commit
-    may have."""
+    may have, `reached` how far a topic was read, past holes too."""
 
     def __init__(
-        self, shard: int, head: Head, log: AnnouncedLog, settings: Settings, customers_max: Callable[[], int]
+        self,
+        shard: int,
+        head: Head,
+        log: AnnouncedLog,
+        settings: Settings,
+        customers_max: Callable[[], int],
+        reached: Callable[[str], int],
     ) -> None:
         self.since = head.announced.offset if head.announced is not None else 0
         self._shard = shard
         self._log = log
         self._settings = settings
         self._customers_max = customers_max
+        self._reached = reached
         self._looked_s = float("-inf")
         self._end = 0
 
-    async def is_due(self) -> bool:
-        """Whether enough was announced since; Kafka is asked now and then. Raises ServerUnavailable."""
+    async def is_due(self, inbox: Inbox) -> bool:
+        """Whether the shard is where the live one is, and enough was announced since; Kafka is asked now and then.
+
+        Raises ServerUnavailable.
+        """
+        if not inbox.is_level(self._reached):
+            return False
         if self._end <= self.since and time.monotonic() - self._looked_s >= self._settings.align_interval_ms / 1000:
             self._looked_s = time.monotonic()
             end = await self._log.end(self._shard)

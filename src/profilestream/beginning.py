@@ -141,7 +141,9 @@ class Beginning:
         if not role.is_silent or repair is not None or carry is not None or self._tools.generation.only:
             return None
         tools = self._tools
-        return Alignment(self._number, head, tools.announced, tools.settings, lambda: tools.commit_customers_max)
+        return Alignment(
+            self._number, head, tools.announced, tools.settings, lambda: tools.commit_customers_max, self._reached
+        )
 
     async def _begun(self, store: ShardStore) -> Head:
         """The head of a silent shard, which has a commit where profiles are to be carried."""

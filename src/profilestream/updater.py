@@ -144,7 +144,7 @@ class Updater:
                     await self._reconcile(self._repair)
                 elif self._carry is not None and self._carry.is_level(self.inbox):
                     await self._take_over(self._carry)
-                elif self._alignment is not None and await self._alignment.is_due():
+                elif self._alignment is not None and await self._alignment.is_due(self.inbox):
                     await self._align(self._alignment)
                 else:
                     await self._rest()

@@ -241,7 +241,7 @@ def test_segments_in_another_order_are_told_in_it_and_have_the_same_members() ->
 
 
 def test_lists_of_two_sizes_are_two_states_of_which_either_serves_both() -> None:
-    longer, shorter = 't = "top(browsing.sku, 2)"', 's = "top(purchase.category, 1)"'
+    longer, shorter = 't = "top(browsing.sku, 2)"', 's = "top(browsing.sku, 1)"'
     both = f"[traits]\n{longer}\n{shorter}"
     assert not changes_between(parse_definitions(both), parse_definitions(both)).dropped
     changes = changes_between(parse_definitions(both), parse_definitions(f"[traits]\n{shorter}"))

@@ -11,7 +11,7 @@ Topics that come from an archive are waited for: all of it is there, so their or
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from profilestream.settings import Settings
@@ -122,6 +122,10 @@ class Inbox:
         """The topics read here of which records below their limit may still come."""
         at, beyond = self.positions, self._beyond
         return [t for t, limit in self._limits.items() if at.get(t, limit) < limit and t not in beyond]
+
+    def is_level(self, reached: Callable[[str], int]) -> bool:
+        """Whether no record below a limit is still to come; `reached` says how far a topic was read, past holes too."""
+        return all(reached(topic) >= self._limits[topic] for topic in self.short_of())
 
     def allow(self, limits: Mapping[str, int]) -> None:
         """Sets other limits: what lies below them now may be taken."""
