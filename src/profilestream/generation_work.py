@@ -1,8 +1,7 @@
-"""The work on one generation: takes over shards as Kafka assigns them, and keeps an updater at work on each.
+"""The work on one generation in a process: joins its group with all that its shards share, and says how far it is.
 
-It decides who works where and when to begin anew; what is exact is the updater's and the store's. An updater that ends
-is dropped with its inbox, its cache and whatever was in flight; the next one starts from the shard's head. A process
-works on several generations at once: the live one, those that are kept in step, or one in the making.
+Which shards are worked on here Kafka decides (assigned.py). A process works on several generations at once: the live
+one, those that are kept in step, or one in the making.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any, Final, Literal
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from profilestream.assigned import Assigned
 from profilestream.carrying import Former
 from profilestream.core.carrying import Carrier
 from profilestream.core.engine import Engine
@@ -22,20 +22,16 @@ from profilestream.core.errors import ProfilestreamError, ServerUnavailable
 from profilestream.pace import Pace
 from profilestream.roles import Role, leader_of
 from profilestream.settings import Settings
-from profilestream.shard import Shard
 from profilestream.store.connection import connect
-from profilestream.store.keys import Keys
 from profilestream.store.metadata import Generation, read_generation
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.archive import Archive
 from profilestream.stream.counters import Counters
 from profilestream.stream.endings import end_tasks
-from profilestream.stream.forwarding import Forwarder
 from profilestream.stream.generations import group_of
 from profilestream.stream.host import host
 from profilestream.stream.producers import ForwardingProducer
 from profilestream.stream.reports import Troubles
-from profilestream.stream.slices import Gap, Slice
 from profilestream.stream.sources import Sources
 from profilestream.stream.topic_ids import TopicIds
 from profilestream.stream.topics import Admin
@@ -100,8 +96,7 @@ class GenerationWork:
         self._clock = clock
         self._reassert = reassert
         self._others = others
-        self._shards: dict[int, Shard] = {}
-        self._assignment: set[TP] = set()
+        self.assigned: Assigned | None = None
         self._app: Any = None
         self._partitions: dict[str, int] = {}
         self.begins: dict[tuple[str, int], int] = {}
@@ -124,7 +119,7 @@ class GenerationWork:
         await topic_ids.read()
         self._producer = ForwardingProducer(kafka, troubles=troubles)
         await self._producer.start()
-        self._equip(
+        assigned = self._equip(
             Tools(
                 settings,
                 generation,
@@ -146,11 +141,18 @@ class GenerationWork:
         )
         group = group_of(settings.namespace, generation.name)
         waiting_bytes_max = self._tools.waiting_bytes_max
-        self._app = host(
-            settings, group, sources.topics, self, self.take, self.revoked, waiting_bytes_max, self._client_id
+        self._app = assigned.app = host(
+            settings,
+            group,
+            sources.topics,
+            assigned,
+            assigned.take,
+            assigned.revoked,
+            waiting_bytes_max,
+            self._client_id,
         )
         await self._app.start()
-        self._tasks = [asyncio.create_task(self._watch(kafka)), asyncio.create_task(self._keep_noting())]
+        self._tasks = [asyncio.create_task(self._watch(kafka, assigned)), asyncio.create_task(self._keep_noting())]
 
     async def _former(self) -> Former:
         """The generation whose profiles this one takes over; raises NotFound when it is dropped already."""
@@ -165,20 +167,21 @@ class GenerationWork:
             self._carried_from = Former(base.name, topics, engine, Carrier(engine, self._tools.engine))
         return self._carried_from
 
-    def _equip(self, tools: Tools) -> None:
+    def _equip(self, tools: Tools) -> Assigned:
         self._tools = tools
-        self._forwarder = Forwarder(tools)
+        self.assigned = Assigned(tools, self._partitions, self._clock == "wall")
+        return self.assigned
 
     async def stop(self) -> None:
         """Hands everything over, in bounded time."""
         for task in self._tasks:
             task.cancel()
-        if self._app is not None:
+        if self._app is not None and self.assigned is not None:
             # A client library waits for a lost Kafka; what it is waited for here is not what must be exact.
             last = (self._app.consumer.force_commit(), self._note_topics())
             await asyncio.wait([asyncio.ensure_future(work) for work in last], timeout=LAST_COMMIT_S_MAX)
-            self._forwarder.end()
-            await self._release(set(self._shards))
+            self.assigned.forwarder.end()
+            await self.assigned.release()
             await asyncio.wait({asyncio.create_task(self._app.stop())}, timeout=APP_STOP_S_MAX)
         if self._producer is not None:
             await self._producer.stop()
@@ -193,18 +196,15 @@ class GenerationWork:
             return
         self.role = role
         self.counters.is_silent = role.is_silent
-        if self._app is None:
-            return
-        self._tools.role = role
-        for shard in self._shards.values():
-            shard.begin_anew()
-        self._forwarder.begin(self._foreign(), self._app.consumer)
+        if self.assigned is not None:
+            self._tools.role = role
+            self.assigned.begin_anew()
 
-    async def _watch(self, kafka: str) -> None:
+    async def _watch(self, kafka: str, assigned: Assigned) -> None:
         troubles = self._tools.troubles
         await watch_kafka(
             kafka,
-            self._heard_ms,
+            assigned.heard_ms,
             lambda error: troubles.begin(self, str(error), "trying again"),
             lambda: troubles.over(self),
         )
@@ -239,87 +239,6 @@ class GenerationWork:
                         self.begins[topic, partition] = asked.get(str(partition), begin)
         return ends
 
-    # Assignment: what Faust calls
-
-    async def begin(self, assignment: set[TP]) -> None:
-        """Takes over an assignment: a shard for each partition number, the rest is forwarded."""
-        self._assignment = set(assignment)
-        await self._release(set(self._shards))
-        shards = self._tools.generation.shards
-        topics: dict[int, list[str]] = {}
-        for tp in sorted(assignment):
-            if self._partitions.get(tp.topic) == shards:
-                topics.setdefault(tp.partition, []).append(tp.topic)
-        consumer = self._app.consumer
-        keys = Keys(self.settings.namespace, self._tools.generation.name)
-        for number, names in topics.items():
-            shard = Shard(number, names, keys.shard(number), consumer, self._tools, self._clock == "wall")
-            self._shards[number] = shard
-            if number not in self._tools.shards:
-                shard.stand_by()
-            elif self._is_whole(number, names):
-                shard.start()
-        self._forwarder.begin(self._foreign(), consumer)
-
-    def _foreign(self) -> list[TP]:
-        """What is assigned here and belongs to no shard, as far as it is this generation's to forward."""
-        shards, role = self._tools.generation.shards, self._tools.role
-        return [
-            tp
-            for tp in sorted(self._assignment)
-            if self._partitions.get(tp.topic) != shards and role.forwards(tp.topic)
-        ]
-
-    def _is_whole(self, number: int, names: list[str]) -> bool:
-        """Whether a shard has its partition of every topic.
-
-        A commit has the positions of all topics: without one of them the head would forget how far it was read, and
-        fold it again from its beginning once it is there again.
-        """
-        tools, part = self._tools, f"topics of shard {number}"
-        own = {topic for topic in tools.sources.topics if self._partitions.get(topic) == tools.generation.shards}
-        missing = sorted(own.difference(names))
-        if missing:
-            tools.troubles.begin(
-                part, f"Kafka does not show all of topic {', '.join(missing)}", "its shards wait for it"
-            )
-        else:
-            tools.troubles.over(part)
-        return not missing
-
-    async def revoked(self, partitions: set[TP]) -> None:
-        """Lets everything go; what is assigned anew comes by `begin`."""
-        self._assignment = set()
-        await self._release(set(self._shards))
-        self._forwarder.end()
-
-    async def take(self, piece: Slice) -> None:
-        """Hands a slice to its shard, or on to be forwarded."""
-        foreign = self._partitions.get(piece.topic) != self._tools.generation.shards
-        owner = self._forwarder if foreign else self._shards.get(piece.partition)
-        if owner is not None:
-            try:
-                owner.put(piece)
-            except Gap as gap:
-                await self._app.consumer.seek_all({TP(gap.topic, gap.partition): gap.offset})
-
-    def committed(self) -> Mapping[TP, tuple[int, int]]:
-        """The positions for Kafka's committed offsets, for dashboards and the forwarder, and where reading began."""
-        found = {
-            TP(topic, number): (offset, shard.starts.get(topic, 0))
-            for number, shard in self._shards.items()
-            for topic, offset in shard.positions().items()
-        }
-        return found | {tp: (offset, 0) for tp, offset in self._forwarder.committed().items()}
-
-    def out_of_range(self, partitions: Iterable[TP]) -> None:
-        """Whoever reads these partitions looks at the positions anew."""
-        for tp in partitions:
-            if self._partitions.get(tp.topic) != self._tools.generation.shards:
-                self._forwarder.out_of_range(tp)
-            elif (shard := self._shards.get(tp.partition)) is not None:
-                shard.begin_anew()
-
     async def _keep_noting(self) -> None:
         while True:
             await asyncio.sleep(NOTE_TOPICS_S)
@@ -328,10 +247,8 @@ class GenerationWork:
     async def _note_topics(self) -> None:
         """Keeps which topics these are, once something was folded from them: under their names others may come."""
         with contextlib.suppress(KafkaError, ProfilestreamError, OSError):  # a lost Kafka is waited for; others say so
-            await self._tools.topic_ids.note({tp.topic for tp, offset in self.committed().items() if offset})
-
-    async def _release(self, numbers: set[int]) -> None:
-        await asyncio.gather(*(shard.stop() for n in numbers if (shard := self._shards.pop(n, None)) is not None))
+            committed = self.assigned.committed() if self.assigned is not None else {}
+            await self._tools.topic_ids.note({tp.topic for tp, offset in committed.items() if offset})
 
     # Questions
 
@@ -341,30 +258,31 @@ class GenerationWork:
 
         Asked again from the start whenever not: assignments change, and other workers forward too.
         """
-        ends = self._ends
-        if not self._assignment or not self._passed(ends):
+        ends, here = self._ends, self.assigned
+        if here is None or not here.has_passed(ends):
             return False
-        rekeyed = self._tools.sources.rekeyed_topic
         try:
             async with asyncio.timeout(CAUGHT_UP_ANSWER_S_MAX):
-                mine = [tp for tp in self._assignment if tp.topic == rekeyed]
-                forwarded = await self._app.consumer.end_offsets(mine) if mine else {}
-                return self._passed(forwarded) and await self._nothing_due() and self._passed(ends)
+                if not here.has_passed(await here.forwarded_ends()):
+                    return False
+                due_nowhere = all([await shard.nothing_due() for shard in here.working()])
+                return due_nowhere and here.has_passed(ends)
         except (KafkaError, ServerUnavailable, TimeoutError):
             return False  # a lost server is waited for; the shards say so
 
-    def _heard_ms(self) -> int | None:
-        """When Kafka last answered any fetch (wall clock)."""
-        asked = [self._app.consumer.end_known(tp)[1] for tp in self._assignment]
-        return max((at for at in asked if at is not None), default=None)
+    def lag(self) -> int:
+        """Records that wait in Kafka and here, as far as the consumer knows."""
+        return 0 if self.assigned is None else self.assigned.lag()
 
     def failure(self, least: Extent) -> ProfilestreamError | None:
         """Why the work cannot go on: Faust has crashed, or at least so much stands still for good."""
-        working = self._working()
-        stuck: list[ProfilestreamError] = [s.failure for s in working if s.failure is not None]
+        if self.assigned is None:
+            return None
+        working = self.assigned.working()
+        stuck = [s.failure for s in working if s.failure is not None]
         if stuck and (least != "all shards" or len(stuck) == len(working)):
             return stuck[0]
-        if least == "anything" and (forwarding := list(self._forwarder.failures.values())):
+        if least == "anything" and (forwarding := list(self.assigned.forwarder.failures.values())):
             return forwarding[0]
         crash = getattr(self._app, "crash_reason", None)
         if crash is not None:
@@ -372,28 +290,6 @@ class GenerationWork:
                 f"the connection to Kafka failed: {type(crash).__name__}; start the program again"
             )
         return None
-
-    def _passed(self, ends: Mapping[TP, int]) -> bool:
-        """Whether all of it that is assigned here is handled."""
-        for tp, end in ends.items():
-            if tp not in self._assignment:
-                continue
-            if self._partitions[tp.topic] == self._tools.generation.shards:
-                shard = self._shards.get(tp.partition)
-                if tp.partition in self._tools.shards and (shard is None or not shard.has_passed(tp.topic, end)):
-                    return False
-            elif self.role.forwards(tp.topic):
-                handed, position = self._app.consumer.handed_on(tp)
-                if handed is None or position is None or position < end or not self._forwarder.has_passed(tp, handed):
-                    return False
-        return True
-
-    def _working(self) -> list[Shard]:
-        """The shards that are assigned here; of a trial those that it is about."""
-        return [shard for number, shard in self._shards.items() if number in self._tools.shards]
-
-    async def _nothing_due(self) -> bool:
-        return all([await shard.nothing_due() for shard in self._working()])
 
     @property
     def ends(self) -> dict[tuple[str, int], int]:
@@ -408,17 +304,5 @@ class GenerationWork:
     @property
     def share(self) -> float:
         """This process's part of the work: of the shards that are worked on, how many are assigned here."""
-        return len(self._working()) / max(1, len(self._tools.shards)) or 1.0
-
-    def lag(self) -> int:
-        """Records that wait in Kafka and here, as far as the consumer knows."""
-        lag = 0
-        for tp in self._assignment:
-            high = self._app.consumer.highwater(tp)
-            handed, position = self._app.consumer.handed_on(tp)
-            if high is not None and position is not None:
-                lag += max(0, high - position)
-            shard = self._shards.get(tp.partition)
-            if shard is not None and handed is not None:
-                lag += shard.waiting(tp.topic, handed)
-        return lag
+        here = 0 if self.assigned is None else len(self.assigned.working())
+        return here / max(1, len(self._tools.shards)) or 1.0

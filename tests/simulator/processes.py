@@ -10,6 +10,7 @@ from typing import Any
 
 from faust.types import TP
 
+from profilestream.assigned import Assigned
 from profilestream.carrying import Former
 from profilestream.core.errors import ProfilestreamError
 from profilestream.generation_work import Clock, GenerationWork
@@ -93,7 +94,8 @@ class WorkerHost(Host):
         text, settings, name = generation.definitions, self._settings, generation.name
         clock: Clock = "event" if self._work.clock == "event" else "wall"
         work = GenerationWork(settings, generation, role, self.report, clock, self._reassert, lambda: ())
-        work._equip(
+        work._partitions = self._work.partitions
+        assigned = work._equip(
             Tools(
                 settings,
                 generation,
@@ -109,11 +111,10 @@ class WorkerHost(Host):
                 TopicIds("", settings.generations_topic, settings.namespace, name),  # none is known
                 partial(self._forwarded_by_others, name),
                 former=partial(self._former, generation) if generation.method == "carry" else None,
-            )
+            ),
         )
-        consumer = SimulatedConsumer(self.line, self._broker, group_of("ps", name), work.take)
-        work._partitions = self._work.partitions
-        work._app = SimpleNamespace(consumer=consumer)
+        consumer = SimulatedConsumer(self.line, self._broker, group_of("ps", name), assigned.take)
+        assigned.app = SimpleNamespace(consumer=consumer)
         self.works[name], self.consumers[name] = work, consumer
         self._tasks += [
             asyncio.create_task(consumer.fetch_for_ever()),
@@ -157,12 +158,12 @@ class WorkerHost(Host):
                 self._follow(news)
                 continue
             for name, assignment in news.items():
-                work, consumer = self.works[name], self.consumers[name]
+                assigned, consumer = self.here(name), self.consumers[name]
                 if self.assigned is not None and name in self.assigned:
-                    await work.revoked(set(self.assigned[name]))
+                    await assigned.revoked(set(self.assigned[name]))
                 self.line.tell(f"takes over of {name} {sorted(map(tuple, assignment))}")
                 consumer.assign(set(assignment))
-                await work.begin(set(assignment))
+                await assigned.begin(set(assignment))
             self.assigned = news
 
     def _follow(self, known: Generations) -> None:
@@ -179,8 +180,8 @@ class WorkerHost(Host):
         """Kafka refuses offsets of a member of an older generation of the group."""
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
-            for name, work in list(self.works.items()):
-                offsets = {tp: (offset, str(first)) for tp, (offset, first) in work.committed().items()}
+            for name in list(self.works):
+                offsets = {tp: (offset, str(first)) for tp, (offset, first) in self.here(name).committed().items()}
                 await self._channel.ask(lambda name=name, offsets=offsets: self._committed(name, offsets))
 
     def _committed(self, name: str, offsets: dict[TP, tuple[int, str]]) -> None:
@@ -189,14 +190,20 @@ class WorkerHost(Host):
 
     # What the world asks
 
+    def here(self, name: str) -> Assigned:
+        """What this process has of a generation."""
+        assigned = self.works[name].assigned
+        assert assigned is not None
+        return assigned
+
     def shard(self, name: str, number: int) -> Any:
-        return self.works[name]._shards.get(number)
+        return self.here(name).shards.get(number)
 
     def failures(self) -> Iterable[BaseException]:
         if self.failure is not None:
             yield self.failure
-        for work in self.works.values():
-            for shard in work._shards.values():
+        for name in self.works:
+            for shard in self.here(name).shards.values():
                 if shard.failure is not None:
                     yield shard.failure
 

@@ -306,7 +306,7 @@ class World:
                 for partition in range(self.work.partitions[topic]):
                     tp = TP(topic, partition)
                     owner = next(host for host in self.workers if tp in host.owns[self.live])
-                    if owner.works[self.live]._forwarder.committed().get(tp, 0) < _needed(self.broker, tp):
+                    if owner.here(self.live).forwarder.committed().get(tp, 0) < _needed(self.broker, tp):
                         yield f"{topic}/{partition} is not forwarded"
         for tp, log in self.broker.logs.items():
             if log.open:
