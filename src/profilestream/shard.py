@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from profilestream.archived import Feed
 from profilestream.beginning import Beginning
+from profilestream.committing import Conflict
 from profilestream.core.errors import LogMismatch, ProfilestreamError, StateMismatch
 from profilestream.repair import SetBack, Superseded
 from profilestream.store.keys import ShardKeys
@@ -25,7 +26,7 @@ from profilestream.stream.endings import end_tasks
 from profilestream.stream.reports import named
 from profilestream.stream.slices import Inbox, Slice
 from profilestream.tools import Tools
-from profilestream.updater import Conflict, Updater
+from profilestream.updater import Updater
 
 BACKOFF_S = (0.05, 5.0)
 WELL_AFTER_S = 10.0

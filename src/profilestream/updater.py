@@ -5,7 +5,7 @@
       -> mine | strays                route     intake: a customer of another shard goes to topic `rekeyed`
       -> profiles                     load      cached, or one round trip to Redis
       -> profiles', crossings         fold      core, pure
-      -> one Lua call                 commit    store
+      -> one Lua call                 commit    committing, store
 
 Nothing turns back. Whatever goes wrong (a conflict, a lost reply, a fold that raises) ends `run` by an exception; the
 worker then drops the updater with all that it holds, reads the head and begins anew with another one.
@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from secrets import token_hex
 
 from profilestream.aligning import Alignment
 from profilestream.carrying import Carry
-from profilestream.carrying import Part as Carried
+from profilestream.committing import CLOCK_START_MS, Commits, Conflict
 from profilestream.core.counting import counted
 from profilestream.core.engine import Crossing
 from profilestream.core.profile import Profile
@@ -30,25 +28,19 @@ from profilestream.due import Due
 from profilestream.intake import Batch, Intake
 from profilestream.repair import Repair, differing
 from profilestream.roles import Role
-from profilestream.store.commits import Commit, CommitReply, Head, Mark, Membership, Note, Stage
+from profilestream.store.commits import Head
 from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.profile_writes import ProfileWriter
 from profilestream.store.shard_store import ShardStore
-from profilestream.stream.heralds import Herald, membership
 from profilestream.stream.slices import Inbox
 from profilestream.tools import Tools
 
-CLOCK_START_MS = -(1 << 62)
 INSTANTS_MAX = 1_000
 """So many instants that show, of all its customers together, pass in one commit: a tenth of a second of work, about."""
 
 WELL_AFTER_S = 1.0
 """A shard without anything to commit is well when it has been at work for so long: what was refused before comes again
 at the beginning."""
-
-
-class Conflict(Exception):
-    """The head is another writer's, or an older one: this updater's view of the shard is void."""
 
 
 @dataclass(slots=True)
@@ -87,37 +79,28 @@ class Updater:
         settings, engine, shards = tools.settings, tools.engine, tools.generation.shards
         self.shard = shard
         self.inbox = inbox
-        self.positions = dict(head.positions)
         self.clock = CLOCK_START_MS if head.clock is None else head.clock
         self.idle = asyncio.Event()
         self.wake = asyncio.Event()
-        self.outbox_changes = 0
-        self.committed = self.follows_wall = False
+        self.follows_wall = False
         self._store = store
         self._tools = tools
         self._engine = engine
         self._settings = settings
-        self._shards = shards
         self._counters = tools.counters
         self._wall_clock = wall_clock
         self._made_room = made_room
-        self._starts = starts
         self._repair = repair
         self._leader = leader
         self._carry = carry
         self._alignment = alignment
-        self._segments = engine.definitions.by_segment
         self._began_s = time.monotonic()
-        self._commit = head.commit
-        self._sequence = head.sequence
-        self._writer = ProfileWriter(engine)
-        self._herald = Herald(tools.generation.name, engine.definitions.fingerprint, settings.source)
         cached_max = max(settings.commit_customers_max * 2, settings.cached_profiles_max // shards)
         self._cache = ProfileCache(store, engine, cached_max)
         self._intake = Intake(shard, inbox, self._cache, tools, role, head.origins)
-        self._in_flight: deque[tuple[asyncio.Future[CommitReply], Commit, int]] = deque()
         self._due = Due(tools.turns, self.wake)
-        self._head_checked_s = time.monotonic()
+        self._writer = ProfileWriter(engine)
+        self._commits = Commits(shard, head, inbox, store, tools, self._writer, self._due, starts, carry)
         self._ticked_s = self._followed_s = 0.0
         self._time_had_its_turn = False
         self._told_full = False
@@ -127,7 +110,7 @@ class Updater:
         """Works until `stop`, or until cancelled; everything that ends it otherwise is an exception."""
         try:
             while not self._stopping:
-                await self._settle(self._settings.commits_in_flight_max - 1)
+                await self._commits.settle(self._settings.commits_in_flight_max - 1)
                 self._follow_wall_clock()
                 full = self._outbox_is_full()
                 if full:
@@ -138,8 +121,8 @@ class Updater:
                 elif self.inbox and not full:
                     self._time_had_its_turn = False
                     await self._update()
-                elif self._in_flight:
-                    await self._settle(0)
+                elif self._commits:
+                    await self._commits.settle()
                 elif self._repair is not None and self._repair.is_level(self.inbox):
                     await self._reconcile(self._repair)
                 elif self._carry is not None and self._carry.is_level(self.inbox):
@@ -148,7 +131,7 @@ class Updater:
                     await self._align(self._alignment)
                 else:
                     await self._rest()
-            await self._settle(0)
+            await self._commits.settle()
         finally:
             self._due.end_turn()
 
@@ -169,7 +152,14 @@ class Updater:
         batch.profiles |= await self._cache.load(batch.missing)
         for part in self._fold(batch):
             self._intake.origins.update(part.origins)
-            self._send(part.profiles, part.crossings, part.origins, part.events, positions=part.positions)
+            self._commits.send(
+                self.clock,
+                part.profiles,
+                part.crossings,
+                origins=part.origins,
+                events=part.events,
+                positions=part.positions,
+            )
             if part.positions is not None and not await self._has_room():
                 return
 
@@ -216,10 +206,10 @@ class Updater:
     async def _has_room(self) -> bool:
         """Between the parts of a cut batch: waits for commits in flight and for room in the outbox; False when asked
         to stop, and what was not folded is then read again by whoever is next."""
-        await self._settle(self._settings.commits_in_flight_max - 1)
+        await self._commits.settle(self._settings.commits_in_flight_max - 1)
         while self._outbox_is_full() and not self._stopping:
             self._due.end_turn()
-            await self._settle(0)
+            await self._commits.settle()
             if self._outbox_is_full():
                 await self._rest(at_hand=True)
         return not self._stopping
@@ -244,76 +234,15 @@ class Updater:
             instants += passed
             if len(crossings) >= changes_max or instants >= INSTANTS_MAX:
                 break  # the others are still due, and the reply names them again
-        if not moved and not self._in_flight:
+        if not moved and not self._commits:
             # Redis names timers that the states do not have; what the states say is written again.
             moved = {c: p for c, p in profiles.items() if p.revision}
             for profile in moved.values():
                 profile.written = None
         if moved:
-            self._send(moved, crossings, {}, 0)
-            self._due.passes(moved, self._sequence, self._in_flight[-1][0])
+            answer = self._commits.send(self.clock, moved, crossings)
+            self._due.passes(moved, self._commits.sequence, answer)
         self._due.end_turn()
-
-    def _send(
-        self,
-        profiles: dict[str, Profile],
-        crossings: list[tuple[str, Crossing]],
-        origins: Mapping[str, int],
-        events: int,
-        stage: Stage = "",
-        mark: Mark | None = None,
-        positions: Mapping[str, int] | None = None,
-        carried: Carried | None = None,
-        noted: Sequence[Note] = (),
-    ) -> None:
-        """One commit: everything that the batch changed, and the positions that it reached (None: the inbox's)."""
-        crossed = profiles if stage or noted else {customer_id for customer_id, _ in crossings}
-        write, repair = self._writer.write, self._repair if stage == "announce" else None
-        cause, told = (repair.cause, repair.told) if repair is not None else (None, True)
-        commit = Commit(
-            expected=self._commit,
-            commit=token_hex(8),
-            sequence=self._sequence + 1,
-            clock=None if self.clock == CLOCK_START_MS else self.clock,
-            positions=dict(self.inbox.positions if positions is None else positions),
-            origins=origins,
-            profiles=[write(p, c in crossed) for c, p in profiles.items()],
-            memberships=self._memberships(crossings, carried),
-            changes=[self._herald.change(customer_id, c, cause, told) for customer_id, c in crossings],
-            noted=noted,
-            due_before=self.clock if self.clock != CLOCK_START_MS else None,
-            starts=self._starts if carried is None or carried.starts is None else carried.starts,
-            stage=stage,
-            mark=mark,
-            carried=carried.carriage if carried is not None else None,
-        )
-        self._starts = None
-        self._commit, self._sequence = commit.commit, commit.sequence
-        self._in_flight.append((self._store.send_commit(commit), commit, events))
-
-    def _memberships(self, crossings: list[tuple[str, Crossing]], carried: Carried | None) -> list[Membership]:
-        found = [membership(customer_id, c) for customer_id, c in crossings if c.segment in self._segments]
-        if carried is not None:
-            found += carried.memberships
-        elif self._carry is not None:
-            self._carry.discount(found)
-        return found
-
-    async def _settle(self, in_flight_max: int) -> None:
-        """Waits until no more commits than that are in flight, and takes in what they answer."""
-        while self._in_flight and (len(self._in_flight) > in_flight_max or self._in_flight[0][0].done()):
-            future, commit, events = self._in_flight[0]
-            reply = await future
-            self._in_flight.popleft()
-            if reply.status != "done":
-                raise Conflict
-            self.positions = dict(commit.positions)
-            self.committed = True
-            self._tools.troubles.over(self.shard)
-            self._counters.add(events, len(commit.profiles), len(commit.changes))
-            self.outbox_changes = reply.outbox_changes
-            self._due.answered(commit, reply)
-            self._head_checked_s = time.monotonic()
 
     async def _reconcile(self, repair: Repair) -> None:
         """The end of a repair: numbers go on from what was announced, and whatever differs is announced."""
@@ -321,17 +250,17 @@ class Updater:
         while due := await self._store.due(self.clock, self._settings.timers_page_max):
             self._due.name(customer_id for customer_id, _ in due)
             await self._pass_time()
-            if not self._in_flight:
+            if not self._commits:
                 break  # Redis names timers of which no profile knows
-            await self._settle(0)
+            await self._commits.settle()
         numbers, mark = await repair.numbers()
         differences = 0
         async for profiles, crossings in differing(numbers, self._cache, self._engine, self.clock, self._settings):
             differences += len(crossings)
-            self._send(profiles, crossings, {}, 0, "announce")
-            await self._settle(0)
-        self._send({}, [], {}, 0, "end", mark)
-        await self._settle(0)
+            self._commits.send(self.clock, profiles, crossings, stage="announce", cause=repair.cause, told=repair.told)
+            await self._commits.settle()
+        self._commits.send(self.clock, {}, [], stage="end", mark=mark)
+        await self._commits.settle()
         self._repair = None
         self.inbox.lift()
         done = "repaired" if repair.cause == "repair" else "reconciled"
@@ -343,8 +272,8 @@ class Updater:
         part = await carry.part(self._cache, self.clock)
         await self._tools.keep_pace(len(part.profiles))
         self.clock = max(self.clock, part.clock or self.clock)
-        self._send(part.profiles, part.crossings, {}, 0, carried=part, noted=part.untold)
-        await self._settle(0)
+        self._commits.send(self.clock, part.profiles, part.crossings, carried=part, noted=part.untold)
+        await self._commits.settle()
         carry.passed(part)
         if carry.is_done:
             self._tools.report(f"shard {self.shard}: all profiles are carried")
@@ -357,12 +286,22 @@ class Updater:
             if self._stopping:
                 return
             await self._tools.keep_pace(agreed.looked_at)
-            self._send(agreed.profiles, [], {}, 0, noted=agreed.noted)
-            await self._settle(0)
-        self._send({}, [], {}, 0, mark=alignment.mark)
-        await self._settle(0)
+            self._commits.send(self.clock, agreed.profiles, [], noted=agreed.noted)
+            await self._commits.settle()
+        self._commits.send(self.clock, {}, [], mark=alignment.mark)
+        await self._commits.settle()
 
     # Between batches
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """The next offset of each topic that is safely past."""
+        return self._commits.positions
+
+    @property
+    def committed(self) -> bool:
+        """Whether a commit of this updater's was written."""
+        return self._commits.done
 
     async def _rest(self, at_hand: bool = False) -> None:
         """Nothing can be done now: look whether time has passed, then sleep until something comes.
@@ -392,19 +331,16 @@ class Updater:
 
     async def _tick(self, now_s: float) -> None:
         """Looks at the head, at the clock, at the timers, and at a full outbox."""
-        if now_s - self._head_checked_s >= self._settings.head_check_interval_ms / 1000:
-            head = await self._store.read_head()
-            if head.commit != self._commit:
-                raise Conflict
-            self._head_checked_s = now_s
+        if now_s - self._commits.answered_s >= self._settings.head_check_interval_ms / 1000:
+            await self._commits.look()
         if self._outbox_is_full():
             if not self._told_full:
                 self._told_full = True
                 self._tools.report(
-                    f"shard {self.shard}: {self.outbox_changes:,} changes wait for the emitter; "
+                    f"shard {self.shard}: {self._commits.outbox_changes:,} changes wait for the emitter; "
                     "folding pauses until it has announced some"
                 )
-            self.outbox_changes = await self._store.outbox_changes()
+            self._commits.outbox_changes = await self._store.outbox_changes()
             return
         if self._told_full:
             self._told_full = False
@@ -444,4 +380,4 @@ class Updater:
         return bool(self._due) or bool(await self._store.due(self.clock, 1))
 
     def _outbox_is_full(self) -> bool:
-        return self.outbox_changes >= self._settings.outbox_changes_max
+        return self._commits.outbox_changes >= self._settings.outbox_changes_max

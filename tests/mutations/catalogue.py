@@ -58,14 +58,13 @@ MUTATIONS: Final = (
         (
             Edit(
                 "updater.py",
-                "            self._send("
-                "part.profiles, part.crossings, part.origins, part.events, positions=part.positions)\n",
+                "            self._intake.origins.update(part.origins)\n",
+                "            self._intake.origins.update(part.origins)\n"
                 "            first = dict(list(part.profiles.items())[: len(part.profiles) // 2])\n"
                 "            mine = [c for c in part.crossings if c[0] in first]\n"
-                "            self._send(first, mine, {}, 0, positions=self._before)\n"
-                "            rest = {c: p for c, p in part.profiles.items() if c not in first}\n"
-                "            theirs = [c for c in part.crossings if c[0] in rest]\n"
-                "            self._send(rest, theirs, part.origins, part.events, positions=part.positions)\n",
+                "            self._commits.send(self.clock, first, mine, positions=self._before)\n"
+                "            part.profiles = {c: p for c, p in part.profiles.items() if c not in first}\n"
+                "            part.crossings = [c for c in part.crossings if c[0] in part.profiles]\n",
             ),
             Edit(
                 "updater.py",
@@ -81,8 +80,8 @@ MUTATIONS: Final = (
         (
             Edit(
                 "updater.py",
-                "part.events, positions=part.positions)\n",
-                "part.events, positions=None)\n",
+                "                positions=part.positions,\n",
+                "                positions=None,\n",
             ),
         ),
         (SIMULATOR,),
@@ -268,7 +267,7 @@ MUTATIONS: Final = (
     Mutation(
         "conflict-ignored",
         "A refused commit is taken for a written one.",
-        (Edit("updater.py", '            if reply.status != "done":\n', "            if False:\n"),),
+        (Edit("committing.py", '            if reply.status != "done":\n', "            if False:\n"),),
         (SIMULATOR,),
     ),
     Mutation(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from profilestream import aligning, carrying, intake, repair, shard, updater
-from profilestream.store import outbox
+from profilestream import aligning, carrying, committing, intake, repair, shard, updater
+from profilestream.store import outbox, shard_store
 from profilestream.stream import announced, announcer, counters, forwarding, producers
 from tests.simulator import kafka_clients, redis_clients
 from tests.simulator.kafka_broker import Broker
@@ -61,7 +61,9 @@ def install() -> None:
     """Puts all of it in place, for this Python process."""
     put: dict[Any, dict[str, Any]] = {
         intake: {"time": _Time},
-        updater: {"time": _Time, "token_hex": _token_hex},
+        updater: {"time": _Time},
+        committing: {"time": _Time, "token_hex": _token_hex},
+        shard_store: {"token_hex": _token_hex},
         repair: {"token_hex": _token_hex},
         carrying: {"token_hex": _token_hex},
         outbox: {"token_hex": _token_hex},

@@ -321,7 +321,7 @@ class World:
             yield f"{owner.process.name} is at work on {what}"
             return
         head = data.execute([b"HMGET", keys.head.encode(), b"commit", b"repair"])
-        if (head[0] or b"").decode() != updater._commit or (head[1] is None) is not (name == self.live):
+        if (head[0] or b"").decode() != updater._commits.last or (head[1] is None) is not (name == self.live):
             yield f"{what}: the head is another, or in repair, or not"
         for topic in (*self.work.topics, "rekeyed"):
             position = updater.positions.get(topic, 0)

@@ -16,8 +16,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = {
     "core": 0, "simulation": 0, "oracle": 0, "wire": 1, "store": 2, "stream": 2, "roles": 3, "pace": 3, "tools": 3,
-    "due": 3, "archived": 3, "intake": 3, "aligning": 3, "repair": 3, "carrying": 3, "beginning": 3, "updater": 3,
-    "shard": 3, "assigned": 3, "generation_work": 3, "worker": 3, "emitter": 3, "operations": 4, "cli": 5,
+    "due": 3, "archived": 3, "intake": 3, "aligning": 3, "repair": 3, "carrying": 3, "committing": 3, "beginning": 3,
+    "updater": 3, "shard": 3, "assigned": 3, "generation_work": 3, "worker": 3, "emitter": 3, "operations": 4, "cli": 5,
 }  # fmt: skip
 """cli -> operations -> (updater, worker, work, emitter) -> stream, store -> wire -> core."""
 
