@@ -1,4 +1,4 @@
-"""Changes put on a topic as emitters put them, and a subscriber that runs as a program of its own.
+"""Changes put on a topic as emitters put them, what a subscriber hands out, and one that runs as a program of its own.
 
 `python -m tests.integration.subscribing KAFKA TOPIC GROUP COMMIT_EVERY` prints `got ID` for each change and, once a
 commit has returned, `committed ID` for each that it covers.
@@ -15,11 +15,14 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from tests.oracle import shard_of
 
-from profilestream import ChangeSubscriber
+from profilestream import ChangeSubscriber, ReceivedChange
+from profilestream.stream.topics import Admin
 from profilestream.wire.changes import EventReference, SegmentChange, encode_change
 
 T0_MS = 1_769_851_800_000
 SEGMENTS = ("big_spender", "lapsing")
+PARTITIONS = 4
+FAST = {"session_timeout_ms": 6_000, "handover_s": 3.0}
 
 
 def change(customer: str, crossing: int, segment: str = "big_spender", **fields: Any) -> SegmentChange:
@@ -57,10 +60,51 @@ async def announce(kafka: str, topic: str, partitions: int, changes: Iterable[An
         await producer.stop()
 
 
+class Topic:
+    """A topic of changes of one's own."""
+
+    def __init__(self, kafka: str, name: str) -> None:
+        self.kafka, self.name = kafka, name
+
+    async def put(self, *changes: object, abort: bool = False) -> None:
+        await announce(self.kafka, self.name, PARTITIONS, changes, abort)
+
+    def subscriber(self, group: str | None = "mailer", **options: object) -> ChangeSubscriber:
+        return ChangeSubscriber(self.kafka, group, topic=self.name, **{**FAST, **options})  # type: ignore[arg-type]
+
+    async def committed(self, group: str = "mailer") -> dict[int, int]:
+        async with Admin(self.kafka) as admin:
+            return {p: offset for (name, p), offset in (await admin.committed(group)).items() if name == self.name}
+
+    async def lag(self, group: str = "mailer") -> int:
+        async with Admin(self.kafka) as admin:
+            ends, at = await admin.end_offsets(self.name), await self.committed(group)
+            return sum(end - at.get(p, 0) for p, end in ends.items())
+
+
+async def take(changes: ChangeSubscriber, count: int, timeout_s: float = 60) -> list[ReceivedChange]:
+    """The next `count` changes."""
+    async with asyncio.timeout(timeout_s):
+        return [await anext(changes) for _ in range(count)]
+
+
+async def nothing_comes(changes: ChangeSubscriber, wait_s: float = 2.0) -> bool:
+    try:
+        async with asyncio.timeout(wait_s):
+            await anext(changes)
+    except TimeoutError:
+        return True
+    return False
+
+
+def crossings(customers: int, count: int, segment: str = "big_spender") -> list[SegmentChange]:
+    return [change(f"c{c}", n, segment) for n in range(1, count + 1) for c in range(customers)]
+
+
 async def main(kafka: str, topic: str, group: str, commit_every: int) -> None:
     """Subscribes until it is ended."""
     covered: list[str] = []
-    async with ChangeSubscriber(kafka, group, topic=topic, session_timeout_ms=6_000, handover_s=3.0) as changes:
+    async with ChangeSubscriber(kafka, group, topic=topic, **FAST) as changes:  # type: ignore[arg-type]
         async for received in changes:
             print("got", received.id, flush=True)
             covered.append(received.id)

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from tests import cdnow
 from tests.conftest import Cli
-from tests.integration.test_describing import SHARDS, gym, module_server, put, url  # noqa: F401
+from tests.integration.described import SHARDS, gym, put
 from tests.property.shard import T0, Shard
 
 from profilestream.core.engine import Engine
@@ -56,7 +56,7 @@ def test_what_is_printed_cuts_a_real_shops_customers_as_it_said_once_it_is_paste
     assert Counter(again.values(customer_id)["part"] for customer_id in again.profiles) == sizes
 
 
-def test_a_segments_members_alone_and_a_sample_can_be_cut(bare_cli: Cli, url: str) -> None:  # noqa: F811
+def test_a_segments_members_alone_and_a_sample_can_be_cut(bare_cli: Cli, url: str) -> None:
     customers, members = gym(60, 40)
     put(url, customers, members)
     everybody = quantiles(url, "ps", "spend")
@@ -69,10 +69,7 @@ def test_a_segments_members_alone_and_a_sample_can_be_cut(bare_cli: Cli, url: st
     assert "a sample: 30 of 60 members of fit; --sample looks at more" in shown
 
 
-def test_amounts_and_durations_are_shown_as_such_and_who_has_none_is_counted(
-    bare_cli: Cli,
-    url: str,  # noqa: F811
-) -> None:
+def test_amounts_and_durations_are_shown_as_such_and_who_has_none_is_counted(bare_cli: Cli, url: str) -> None:
     def values(n: int) -> Mapping[str, Any]:
         age = None if n < 10 else "old" if n < 13 else n
         return {"spend": n * 10_000, "gap": n * 3_600_000 * 1.5, "age": age}
@@ -97,7 +94,7 @@ def test_amounts_and_durations_are_shown_as_such_and_who_has_none_is_counted(
     assert sum(part["customers"] for part in ages["parts"]) == 87
 
 
-def test_equal_values_are_never_parted_and_it_is_said(bare_cli: Cli, url: str) -> None:  # noqa: F811
+def test_equal_values_are_never_parted_and_it_is_said(bare_cli: Cli, url: str) -> None:
     put(url, {f"c{n}": {"orders": max(0, n - 79)} for n in range(100)}, {})
     shown = bare_cli("quantiles", "orders", "--redis", url).stdout.splitlines()
     assert shown[0] == "score(orders, 1)"
@@ -119,6 +116,6 @@ def test_equal_values_are_never_parted_and_it_is_said(bare_cli: Cli, url: str) -
         (["spend", "--by", "1"], 2, "--by"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_cut_is_said(bare_cli: Cli, url: str, words: list[str], status: int, said: str) -> None:  # noqa: F811
+def test_what_cannot_be_cut_is_said(bare_cli: Cli, url: str, words: list[str], status: int, said: str) -> None:
     put(url, {f"c{n}": {"orders": 3, "spend": n} for n in range(30)}, {})
     assert said in bare_cli("quantiles", *words, "--redis", url, expect=status).stderr
