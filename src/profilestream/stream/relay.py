@@ -28,6 +28,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
@@ -43,6 +44,7 @@ _IDLE_WAIT_MS = 1_000
 _BACKOFF_S = (0.1, 5.0)
 _HEAD_POLL_S = 0.1
 _STANDING_S_MAX = 5.0
+_FENCED_S = 0.4
 
 
 class _NotMine(Exception):
@@ -75,7 +77,7 @@ class ShardRelay:
         self._shard = shard
         self._events = events
         self._stopping = asyncio.Event()
-        self._retries = 0
+        self._retries = self._fences = 0
         self._doubted = ""
         self.mismatch: LogMismatch | None = None
 
@@ -92,8 +94,11 @@ class ShardRelay:
                     await settle()
                     settle = None
                 await self._relay()
-            except (Fenced, _NotMine):
+            except _NotMine:
                 settle = self._let_go
+            except Fenced:
+                settle = partial(self._let_go, min(_FENCED_S * 2**self._fences, _STANDING_S_MAX))
+                self._fences = min(self._fences + 1, 10)
             except LogMismatch as error:
                 if self.mismatch is None:
                     self._events.note(str(error))
@@ -145,6 +150,7 @@ class ShardRelay:
                 await self._wait_for_changes(after)
                 continue
             position, changes = await self._announce(commits)  # 5
+            self._fences = 0
             self._events.announced(changes)
             await self._remove(position)  # 6
 
@@ -185,11 +191,12 @@ class ShardRelay:
             stopping.cancel()
             await asyncio.wait({waiting, stopping})
 
-    async def _let_go(self) -> None:
-        """After a fence, or in another turn: the shard is another's until a worker commits. Not for good, because a
-        worker that only looked at the position fences too, and an idle shard would keep its last changes for ever."""
+    async def _let_go(self, seconds: float = _STANDING_S_MAX) -> None:
+        """In another turn, or after a fence: the shard is another's until a worker commits. Not for good, because a
+        worker that only looked at the position fences too, and an idle shard would keep its last changes for ever.
+        After fences in a row it is waited twice as long each time: two emitters may hold the shard."""
         seen = await self._outbox.head()
-        for _ in range(round(_STANDING_S_MAX / _HEAD_POLL_S)):
+        for _ in range(round(seconds / _HEAD_POLL_S)):
             if await self._pause(_HEAD_POLL_S) or await self._outbox.head() != seen:
                 return
 
