@@ -3,8 +3,8 @@
     python -m benchmarks.generations [--events 1_000_000] [--customers 100_000] [--max-rate 500 2_000] [--json]
 
 Real servers, the real commands. A worker on one core folds all events (the live rate). Then live orders come at a
-modest rate, and how long each takes to Redis is measured: without a replay and beside one that is held to each
-`--max-rate`, in turns; then beside one that is not held. The rest of the replay is measured alone, on the core on
+modest rate, and how long each takes to Redis is measured: beside a replay that is held to each `--max-rate`, then
+beside one that is not held, and by turns without it. The rest of the replay is measured alone, on the core on
 which the worker was. Its profiles are checked; it is promoted, and rolled back; a threshold is applied; a generation is
 dropped.
 """
@@ -45,7 +45,8 @@ from profilestream.store.places import count_in_repair, read_heads
 LOOK_S = 0.02
 STALLED_S = 300.0
 SETTLE_S = 5.0
-ROUNDS = 2
+DROP_S = 20.0
+TURN_S = 0.5
 REPLAYED = FULL.replace("orders >= 5 and monetary >= 4", "orders >= 4 and monetary >= 4")
 THRESHOLD = FULL.replace("spend_30d >= 50_000", "spend_30d >= 60_000")
 
@@ -88,7 +89,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--max-rate", type=int, nargs="+", default=[500, 2_000], help="to which a replay is held, records a second"
     )
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each of the rounds without a replay and beside")
+    parser.add_argument("--seconds", type=float, default=4.0, help="without a replay, and beside one, by turns")
+    parser.add_argument("--rounds", type=int, default=15, help="of such turns for each rate")
     parser.add_argument("--shards", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
@@ -178,36 +180,53 @@ class _Course:
     # Beside live orders
 
     async def _latencies(self) -> None:
-        """Without a replay and beside one that is held, in turns; then beside one that is not."""
-        given, seen = self._given, dict[str, Seen]()
-        for rate in (None, *given.max_rate) * ROUNDS:
-            name = "no replay" if rate is None else f"replay held to {rate:,}"
+        """Beside a replay that is held to each rate, and beside one that is not.
+
+        By turns of seconds the replay's process is stopped and goes on: a machine that others use is now fast and now
+        slow, and what is seen minutes apart says more of that than of the replay.
+        """
+        given = self._given
+        for rate in (*given.max_rate, None):
+            name = "replay not held" if rate is None else f"replay held to {rate:,}"
             _tell(f"live orders, {name}")
-            if rate is None:
-                found = await self._traffic.during(given.seconds)
+            if await self._is_made():
+                words = "replay", "g2", "--set-rate", "none" if rate is None else str(rate)
+                await self._programs.ended(self._programs.start(*words), "replay")
+                process = await self._replay()
             else:
-                process = await self._replay("--max-rate", str(rate))
-                began, began_s = self._replayed(), time.monotonic()
-                found = await self._traffic.during(given.seconds)
-                self._figures[f"{name}, records/s"] = (self._replayed() - began) / (time.monotonic() - began_s)
+                process = await self._replay(*([] if rate is None else ["--max-rate", str(rate)]))
+            await self._beside(process, name, given.rounds if rate is not None else 1 + given.rounds // 3)
+            if rate is not None:
                 process.send_signal(signal.SIGINT)
                 await self._programs.ended(process, "replay")
                 await asyncio.sleep(SETTLE_S / 5)
-            seen[name] = seen.get(name, Seen()) + found
-        _tell("live orders, a replay that is not held")
-        await self._programs.ended(self._programs.start("replay", "g2", "--set-rate", "none"), "replay")
-        await self._replay()
-        seen["replay not held"] = await self._traffic.during(given.seconds)
-        alone_ms = _quantile(seen["no replay"].orders_ms, 99)
-        for name, found in seen.items():
-            self._figures[f"{name}: live p50, ms"] = _quantile(found.orders_ms, 50)
-            self._figures[f"{name}: live p99, ms"] = _quantile(found.orders_ms, 99)
-            self._figures[f"{name}: live longest, ms"] = max(found.orders_ms)
-            self._figures[f"{name} to none, p99"] = _quantile(found.orders_ms, 99) / alone_ms
+
+    async def _beside(self, process: subprocess.Popen[bytes], name: str, rounds: int) -> None:
+        """Live orders while the replay stands still, and while it folds."""
+        alone, beside, folded, folding_s = Seen(), Seen(), 0, 0.0
+        for _ in range(rounds):
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(TURN_S)
+            alone += await self._traffic.during(self._given.seconds)
+            process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(TURN_S)
+            began, began_s = self._replayed(), time.monotonic()
+            beside += await self._traffic.during(self._given.seconds)
+            folded, folding_s = folded + self._replayed() - began, folding_s + time.monotonic() - began_s
+        self._figures[f"{name}, records/s"] = folded / folding_s
+        for percent in (50, 99):
+            before, now = _quantile(alone.orders_ms, percent), _quantile(beside.orders_ms, percent)
+            self._figures[f"{name}: live p{percent} without it, ms"] = before
+            self._figures[f"{name}: live p{percent}, ms"] = now
+            self._figures[f"{name}: live p{percent}, ratio"] = now / before
+        self._figures[f"{name}: live longest, ms"] = max(beside.orders_ms)
+
+    async def _is_made(self) -> bool:
+        return bool(await self._redis.exists(Keys(self._settings.namespace, "g2").meta))
 
     async def _replay(self, *words: str) -> subprocess.Popen[bytes]:
         """Starts one, of a new generation the first time; returns once it folds."""
-        there = await self._redis.exists(Keys(self._settings.namespace, "g2").meta)
+        there = await self._is_made()
         what, before = ("g2", self._replayed()) if there else (str(self._file("replayed", REPLAYED)), 0)
         process = self._running_replay = self._programs.start("replay", what, "--clock", "event", *words)
 
@@ -313,7 +332,7 @@ class _Course:
     async def _drop(self) -> None:
         """How long looks at Redis take while a generation is dropped."""
         _tell("drop")
-        before = await self._traffic.during(self._given.seconds)
+        before = await self._traffic.during(DROP_S)
         began_s = time.monotonic()
         said = await self._programs.ended(self._programs.start("drop", "g2", "--yes"), "drop")
         _tell(said.strip().splitlines()[-1])
