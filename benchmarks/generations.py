@@ -47,6 +47,7 @@ STALLED_S = 300.0
 SETTLE_S = 5.0
 DROP_S = 20.0
 TURN_S = 0.5
+SECONDS_MAX = 7.5
 REPLAYED = FULL.replace("orders >= 5 and monetary >= 4", "orders >= 4 and monetary >= 4")
 THRESHOLD = FULL.replace("spend_30d >= 50_000", "spend_30d >= 60_000")
 
@@ -95,6 +96,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    if given.seconds + TURN_S > SECONDS_MAX:
+        parser.error(
+            f"--seconds: for longer than {SECONDS_MAX - TURN_S:g} no process may be stopped and keep its place"
+        )
     given.kafka, given.redis, given.uniform = None, None, False
     return given
 

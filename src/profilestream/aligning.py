@@ -2,8 +2,8 @@
 
 A generation in the making counts its own crossings. At its promotion every pair of customer and segment is compared
 with what was announced (repair.py), and until that is done the shard folds nothing: with millions of pairs for minutes.
-So while the shard stands where the live one is, whatever topic `announced` says is compared ahead of time, some
-thousand records after another. Not before that: on its way few customers are where they will be, and all pairs that
+So while the shard stands where the live one is, whatever topic `announced` says is compared ahead of time, step by
+step. Not before that: on its way few customers are where they will be, and all pairs that
 were announced would be kept as different. Who is in, or out, as announced takes the announced number; nobody is told,
 and readers of a silent generation are none. Of all others `repairs` keeps the announced number. Then the head's mark
 says up to where that was. A promotion has left what was announced since, and what differs.
@@ -27,7 +27,8 @@ from profilestream.store.profile_cache import ProfileCache
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.slices import Inbox
 
-RECORDS_A_STEP: Final = 20_000
+COMMITS_A_STEP: Final = 20
+"""A step looks at so many commits' worth of records: the mark moves within seconds, also while a rate is kept to."""
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class Alignment:
 
     async def step(self, cache: ProfileCache, engine: Engine, clock: int) -> AsyncIterator[Agreed]:
         """The next records, for a commit at a time; `since` has moved on when it ends. `clock` is the shard's (ms)."""
-        until = min(self._end, self.since + RECORDS_A_STEP)
+        until = min(self._end, self.since + COMMITS_A_STEP * self._customers_max())
         numbers = await self._log.numbers(self._shard, self.since, until)
         by_customer: dict[str, dict[str, int]] = {}
         for (customer_id, segment), number in numbers.items():

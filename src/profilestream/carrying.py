@@ -129,8 +129,7 @@ class Carry:
             return False
         if self._page is None:
             return self._all_listed
-        at = self._page.head.positions
-        return all(self._reached(topic) >= at.get(topic, 0) for topic in inbox.short_of())
+        return inbox.is_level(self._reached, self._page.head.positions)
 
     async def part(self, cache: ProfileCache, clock: int) -> Part:
         """What the next commit carries; no more customers or crossings than a commit may have."""

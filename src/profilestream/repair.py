@@ -72,7 +72,7 @@ class Repair:
 
     def is_level(self, inbox: Inbox) -> bool:
         """Whether every topic is where it was when last announced; the inbox gives nothing more then."""
-        return all(self.reached(topic) >= self.target.positions[topic] for topic in inbox.short_of())
+        return inbox.is_level(self.reached, self.target.positions)
 
     async def numbers(self) -> tuple[dict[str, dict[str, int]], Mark]:
         """For each customer and segment that may differ the last number announced, and the mark for the head.

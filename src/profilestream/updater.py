@@ -290,6 +290,7 @@ class Updater:
             await self._commits.settle()
         self._commits.send(self.clock, {}, [], mark=alignment.mark)
         await self._commits.settle()
+        await self.may_go_on()
 
     # Between batches
 

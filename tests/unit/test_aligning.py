@@ -41,9 +41,22 @@ async def test_nothing_is_compared_before_the_shard_is_where_the_live_one_is(las
     assert not await alignment.is_due(inbox)  # on its way
     assert not log.asked
     inbox.put(Slice("purchases", 3, 5, [record(last)]))
-    inbox.take()
     reached = 10
+    assert not await alignment.is_due(inbox)  # it has arrived, and waits
+    inbox.take()
     assert await alignment.is_due(inbox)
     inbox.allow({"purchases": 12})
     assert not await alignment.is_due(inbox)  # the live one has gone on
     assert log.asked == 1
+
+
+def test_what_waits_for_another_topic_of_an_archive_is_not_folded_yet() -> None:
+    """Records of one topic are there, those of another are still being read: nothing is given, and all has arrived."""
+    inbox = Inbox({"purchases": 0, "support": 0}, {"purchases": 5}, awaited=["purchases", "support"])
+    inbox.put(Slice("purchases", 3, 0, [record(n) for n in range(9)]))
+    assert not inbox and inbox.take() is None
+    assert not inbox.is_level(inbox.expected) and not inbox.is_level(inbox.expected, {"purchases": 5})
+    inbox.complete("support", 0)
+    while inbox.take():
+        pass
+    assert inbox.is_level(inbox.expected) and inbox.is_level(inbox.expected, {"purchases": 5})

@@ -123,9 +123,14 @@ class Inbox:
         at, beyond = self.positions, self._beyond
         return [t for t, limit in self._limits.items() if at.get(t, limit) < limit and t not in beyond]
 
-    def is_level(self, reached: Callable[[str], int]) -> bool:
-        """Whether no record below a limit is still to come; `reached` says how far a topic was read, past holes too."""
-        return all(reached(topic) >= self._limits[topic] for topic in self.short_of())
+    def is_level(self, reached: Callable[[str], int], at: Mapping[str, int] | None = None) -> bool:
+        """Whether nothing waits to be folded, nor is a record below these positions (None: below the limits) still to
+        come. `reached` says how far a topic was read, past holes too.
+
+        Something may wait although nothing is given: for an awaited topic.
+        """
+        to = self._limits if at is None else at
+        return not self._queues and all(reached(topic) >= to.get(topic, 0) for topic in self.short_of())
 
     def allow(self, limits: Mapping[str, int]) -> None:
         """Sets other limits: what lies below them now may be taken."""
