@@ -3,10 +3,10 @@
 A generation in the making counts its own crossings. At its promotion every pair of customer and segment is compared
 with what was announced (repair.py), and until that is done the shard folds nothing: with millions of pairs for minutes.
 So while the shard stands where the live one is, whatever topic `announced` says is compared ahead of time, step by
-step. Not before that: on its way few customers are where they will be, and all pairs that
-were announced would be kept as different. Who is in, or out, as announced takes the announced number; nobody is told,
-and readers of a silent generation are none. Of all others `repairs` keeps the announced number. Then the head's mark
-says up to where that was. A promotion has left what was announced since, and what differs.
+step. Not before that: on its way few customers are where they will be, and all pairs that were announced would be kept
+as different. Who is in, or out, as announced takes the announced number; nobody is told, and readers of a silent
+generation are none. Of all others `repairs` keeps the announced number. Then the head's mark says up to where that was.
+A promotion has left what was announced since, and what differs.
 
 A crash between two commits leaves pairs that have the announced number already, below a mark that does not say so: they
 are compared again.
