@@ -177,7 +177,9 @@ MUTATIONS: Final = (
         "A repair ends as soon as nothing waits, however far behind what was announced the shard still is.",
         (
             Edit(
-                "repair.py", "        return all(self.reached(topic)", "        return True or all(self.reached(topic)"
+                "repair.py",
+                "        return inbox.is_level(self.reached, self.target.positions)\n",
+                "        return not inbox\n",
             ),
         ),
         (SIMULATOR,),
