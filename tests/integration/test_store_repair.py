@@ -120,6 +120,20 @@ async def test_a_repair_that_was_broken_off_takes_back_what_it_was_about_to_anno
     assert await store.repairs() == {("c1", "big"): 0}
 
 
+async def test_a_writer_whose_changes_were_taken_back_does_not_end_the_repair(store: ShardStore) -> None:
+    first = await commit(store, [("c1", "big", 1)])
+    await begin(store, first, await announced_at(first, 5), in_history=False)
+    former = await commit(store, [("c1", "big", 1)], stage="announce")
+    taken = await store.read_head()
+    assert await store.absorb_outbox(taken)
+    assert taken.commit == (await store.read_head()).commit != former.commit
+    end = Commit(former.commit, "beef", former.sequence + 1, stage="end")
+    assert (await store.send_commit(end)).status == "conflict"
+    assert (await store.read_head()).repair and await store.repairs() == {("c1", "big"): 0}
+    assert await store.absorb_outbox(taken)  # nothing was there: the head stays whose it is
+    assert taken.commit == (await store.read_head()).commit
+
+
 async def test_a_whole_history_begins_no_repair(store: ShardStore) -> None:
     head = await commit(store, [("c1", "big", 1)])
     assert await begin(store, head, await announced_at(head), in_history=True) == head
