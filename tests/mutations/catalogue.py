@@ -185,7 +185,7 @@ MUTATIONS: Final = (
                 "        return not inbox\n",
             ),
         ),
-        (SIMULATOR,),
+        (REPAIR,),
     ),
     Mutation(
         "origins-forgotten",
