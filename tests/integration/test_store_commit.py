@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.integration.store_server import RedisProcess
@@ -24,16 +23,9 @@ from profilestream.store.shard_store import SCRIPT_SHA, NoScript, ScriptFailed, 
 KEYS = Keys("ps", "g1").shard(3)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
-    server = RedisProcess(Path(tmp_path_factory.mktemp("redis")))
-    yield server
-    server.kill()
-
-
 @pytest.fixture
-async def pipeline(server: RedisProcess) -> AsyncIterator[PipelinedConnection]:
-    pipeline = await open_pipeline(server.url, KEYS.head)
+async def pipeline(module_server: RedisProcess) -> AsyncIterator[PipelinedConnection]:
+    pipeline = await open_pipeline(module_server.url, KEYS.head)
     await pipeline.send("FLUSHALL")
     yield pipeline
     await pipeline.close()

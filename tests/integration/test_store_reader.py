@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,13 +28,6 @@ from profilestream.store.reader import AsyncProfileReader, Member, Profile, Prof
 
 TEXT = "[segments.big]\nenter = 'x > 1'\n[segments.quiet]\nenter = 'x > 2'\n"
 GENERATION = Generation("g1", 4, TEXT, "f", "2026-01-31T09:30:00.000Z", "live")
-
-
-@pytest.fixture(scope="module")
-def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
-    server = RedisProcess(Path(tmp_path_factory.mktemp("redis")))
-    yield server
-    server.kill()
 
 
 @pytest.fixture
