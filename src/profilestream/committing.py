@@ -34,7 +34,8 @@ class Conflict(Exception):
 
 class Commits:
     """Sends one commit after the other. `positions` are those that are safely past, `last` is the id of the last
-    commit sent, `done` whether any was answered, and when (monotonic, seconds) the last one was."""
+    commit sent, `done` whether any was answered, `answered_s` when the last one was (monotonic), `outbox_changes` how
+    many changes waited for the emitter then."""
 
     def __init__(
         self,
@@ -139,6 +140,10 @@ class Commits:
             self.outbox_changes = reply.outbox_changes
             self._due.answered(commit, reply)
             self.answered_s = time.monotonic()
+
+    async def look_at_outbox(self) -> None:
+        """Counts what waits for the emitter, where no answer of a commit says so."""
+        self.outbox_changes = await self._store.outbox_changes()
 
     async def look(self) -> None:
         """Looks whether the head is still the last commit's, with none in flight. Raises Conflict."""

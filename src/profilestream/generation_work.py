@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
@@ -97,7 +97,6 @@ class GenerationWork:
         self._reassert = reassert
         self._others = others
         self.assigned: Assigned | None = None
-        self._app: Any = None
         self._partitions: dict[str, int] = {}
         self.begins: dict[tuple[str, int], int] = {}
         self._ends: Mapping[TP, int] = {}
@@ -141,17 +140,8 @@ class GenerationWork:
         )
         group = group_of(settings.namespace, generation.name)
         waiting_bytes_max = self._tools.waiting_bytes_max
-        self._app = assigned.app = host(
-            settings,
-            group,
-            sources.topics,
-            assigned,
-            assigned.take,
-            assigned.revoked,
-            waiting_bytes_max,
-            self._client_id,
-        )
-        await self._app.start()
+        assigned.app = host(settings, group, sources.topics, assigned, waiting_bytes_max, self._client_id)
+        await assigned.app.start()
         self._tasks = [asyncio.create_task(self._watch(kafka, assigned)), asyncio.create_task(self._keep_noting())]
 
     async def _former(self) -> Former:
@@ -176,13 +166,13 @@ class GenerationWork:
         """Hands everything over, in bounded time."""
         for task in self._tasks:
             task.cancel()
-        if self._app is not None and self.assigned is not None:
+        if (here := self.assigned) is not None:
             # A client library waits for a lost Kafka; what it is waited for here is not what must be exact.
-            last = (self._app.consumer.force_commit(), self._note_topics())
+            last = (here.app.consumer.force_commit(), self._note_topics())
             await asyncio.wait([asyncio.ensure_future(work) for work in last], timeout=LAST_COMMIT_S_MAX)
-            self.assigned.forwarder.end()
-            await self.assigned.release()
-            await asyncio.wait({asyncio.create_task(self._app.stop())}, timeout=APP_STOP_S_MAX)
+            here.forwarder.end()
+            await here.release()
+            await asyncio.wait({asyncio.create_task(here.app.stop())}, timeout=APP_STOP_S_MAX)
         if self._producer is not None:
             await self._producer.stop()
         await end_tasks(*self._tasks)
@@ -284,7 +274,7 @@ class GenerationWork:
             return stuck[0]
         if least == "anything" and (forwarding := list(self.assigned.forwarder.failures.values())):
             return forwarding[0]
-        crash = getattr(self._app, "crash_reason", None)
+        crash = getattr(self.assigned.app, "crash_reason", None)
         if crash is not None:
             return ProfilestreamError(
                 f"the connection to Kafka failed: {type(crash).__name__}; start the program again"

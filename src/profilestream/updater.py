@@ -106,6 +106,16 @@ class Updater:
         self._told_full = False
         self._stopping = False
 
+    @property
+    def positions(self) -> dict[str, int]:
+        """The next offset of each topic that is safely past."""
+        return self._commits.positions
+
+    @property
+    def committed(self) -> bool:
+        """Whether a commit of this updater's was written."""
+        return self._commits.done
+
     async def run(self) -> None:
         """Works until `stop`, or until cancelled; everything that ends it otherwise is an exception."""
         try:
@@ -294,16 +304,6 @@ class Updater:
 
     # Between batches
 
-    @property
-    def positions(self) -> dict[str, int]:
-        """The next offset of each topic that is safely past."""
-        return self._commits.positions
-
-    @property
-    def committed(self) -> bool:
-        """Whether a commit of this updater's was written."""
-        return self._commits.done
-
     async def _rest(self, at_hand: bool = False) -> None:
         """Nothing can be done now: look whether time has passed, then sleep until something comes.
 
@@ -341,7 +341,7 @@ class Updater:
                     f"shard {self.shard}: {self._commits.outbox_changes:,} changes wait for the emitter; "
                     "folding pauses until it has announced some"
                 )
-            self._commits.outbox_changes = await self._store.outbox_changes()
+            await self._commits.look_at_outbox()
             return
         if self._told_full:
             self._told_full = False

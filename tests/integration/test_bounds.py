@@ -25,7 +25,9 @@ async def test_shards_need_not_wait_for_a_fetch_to_learn_where_their_logs_end(
         async with asyncio.timeout(60):
             while not worker.works or not await worker.works["g1"].caught_up():  # noqa: ASYNC110  it tells nobody
                 await asyncio.sleep(0.05)
-        consumer = worker.works["g1"]._app.consumer
+        assigned = worker.works["g1"].assigned
+        assert assigned is not None
+        consumer = assigned.app.consumer
         partitions = [TP("purchases", number) for number in range(shop.SHARDS)]
         began_s = time.monotonic()
         for _ in range(QUESTIONS // 2):

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import faust
 from faust.types import TP
 
 from profilestream.settings import Settings
-from profilestream.stream.slices import Slice
-from profilestream.stream.transport import FETCH_BYTES, Places, SliceScheduler, SliceTransport, Untouched
+from profilestream.stream.transport import FETCH_BYTES, Assignee, SliceScheduler, SliceTransport, Untouched
 
 SLICES_WAITING_MAX = 4
-
-Take = Callable[[Slice], Awaitable[None]]
-Revoked = Callable[[set[TP]], Awaitable[None]]
 
 
 class Host(faust.App):  # type: ignore[misc]
@@ -30,13 +26,11 @@ def host(
     settings: Settings,
     group: str,
     topics: Iterable[str],
-    places: Places,
-    take: Take,
-    revoked: Revoked,
+    assignee: Assignee,
     waiting_bytes_max: int,
     client_id: str = "profilestream-worker",
 ) -> Any:
-    """A Faust app of consumer group `group` over the topics; each slice goes to `take`.
+    """A Faust app of consumer group `group` over the topics, which `assignee` works on.
 
     `waiting_bytes_max` is what may wait of a partition (bytes): so much is fetched at once, within bounds.
     Not started. Faust's own topics, web server and tables are off, and it leaves logging alone.
@@ -59,7 +53,7 @@ def host(
         topic_allow_declare=False,
         web_enabled=False,
     )
-    app.places = places
+    app.assignee = assignee
     app.fetch_bytes_max = min(max(waiting_bytes_max // 2, FETCH_BYTES[0]), FETCH_BYTES[1])
     app.transport = SliceTransport(app.conf.broker_consumer, app)
     channel = app.topic(*topics, schema=Untouched(), value_serializer="raw", key_serializer="raw")
@@ -67,10 +61,10 @@ def host(
     @app.agent(channel, name="slices")  # type: ignore[untyped-decorator]
     async def slices(stream: Any) -> None:
         async for piece in stream:
-            await take(piece)
+            await assignee.take(piece)
 
     @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
     async def on_partitions_revoked(_app: Any, partitions: set[TP], **_: Any) -> None:
-        await revoked(partitions)
+        await assignee.revoked(partitions)
 
     return app

@@ -2,8 +2,8 @@
 
 Faust hosts the worker (assignment, agents, lifecycle). Its stock path makes tasks and objects for every message;
 here the consumer hands on what one fetch gave for a partition as one message whose value is a `Slice`. Where to
-read from is the heads' affair: after every assignment the consumer seeks to where `places` says, and what it
-commits to Kafka are the positions that `places` has written, for dashboards only.
+read from is the heads' affair: after every assignment the consumer seeks to where its assignee says, and what it
+commits to Kafka are the positions that the assignee has written, for dashboards only.
 """
 
 from __future__ import annotations
@@ -39,11 +39,17 @@ NOTE = "read from "
 """Before the offset from which a partition was first read, in a committed offset's metadata."""
 
 
-class Places(Protocol):
-    """Who knows where each partition is to be read from."""
+class Assignee(Protocol):
+    """Who works on what is assigned, and knows where each partition is to be read from."""
 
     async def begin(self, assignment: set[TP]) -> None:
         """Takes over an assignment. Whoever works on a partition then seeks to where it goes on."""
+
+    async def revoked(self, partitions: set[TP]) -> None:
+        """Lets everything go; what is assigned anew comes by `begin`."""
+
+    async def take(self, piece: Slice) -> None:
+        """Takes what was fetched, slice by slice."""
 
     def committed(self) -> Mapping[TP, tuple[int, int]]:
         """Of each partition the next offset that is safely past, and the one from which it was first read."""
@@ -112,7 +118,7 @@ class SliceConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             lost = error.args[0] if error.args and isinstance(error.args[0], Mapping) else {}
             beyond = [TP(tp.topic, tp.partition) for tp in lost]
             # This is the fetching thread, and whoever works on them lives in the other.
-            self.parent_loop.call_soon_threadsafe(self.consumer.places.out_of_range, beyond)
+            self.parent_loop.call_soon_threadsafe(self.consumer.assignee.out_of_range, beyond)
             return {}
         except NoOffsetForPartitionError:
             return {}
@@ -216,7 +222,7 @@ class SliceConsumer(FaustConsumer):  # type: ignore[misc]
         return await super()._wait_next_records(timeout)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        await self.places.begin(self.assignment())
+        await self.assignee.begin(self.assignment())
         return {}
 
     async def seek_all(self, places: Mapping[TP, int]) -> None:
@@ -250,8 +256,8 @@ class SliceConsumer(FaustConsumer):  # type: ignore[misc]
         return await self._bounds.ends(partitions)
 
     @property
-    def places(self) -> Places:
-        return cast(Places, self.app.places)
+    def assignee(self) -> Assignee:
+        return cast(Assignee, self.app.assignee)
 
     # Faust's own acknowledgements would expand every offset of a slice.
 
@@ -271,7 +277,7 @@ class SliceConsumer(FaustConsumer):  # type: ignore[misc]
         assigned = self.assignment()
         offsets = {
             tp: OffsetAndMetadata(offset, f"{NOTE}{first}")
-            for tp, (offset, first) in self.places.committed().items()
+            for tp, (offset, first) in self.assignee.committed().items()
             if tp in assigned
         }
         return bool(await self._thread.commit(offsets)) if offsets else False
