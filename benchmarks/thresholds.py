@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from benchmarks.figures import tell
 from benchmarks.purchases import BEGIN_MS, CATEGORIES, purchases
 from profilestream.core.engine import Crossing, Engine
 from profilestream.core.events import BUILT_IN
@@ -206,7 +207,7 @@ def _side(mix: str, size: int) -> Side:
     read = time.process_time()
     engine = Engine(definitions)
     compiled = time.process_time()
-    _tell(f"{size:,} {mix} segments: read in {read - began:.1f} s, compiled in {compiled - read:.1f} s")
+    tell(f"{size:,} {mix} segments: read in {read - began:.1f} s, compiled in {compiled - read:.1f} s")
     row = Row(mix, size, len(engine.index.groups), engine.index.shapes, read - began, compiled - read)
     return Side(engine, row)
 
@@ -340,10 +341,6 @@ def _arguments() -> argparse.Namespace:
     words.add_argument("--segments-max", type=int, default=100_000)
     words.add_argument("--json", action="store_true")
     return words.parse_args()
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

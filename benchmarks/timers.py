@@ -18,7 +18,6 @@ import json
 import os
 import secrets
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import pinned
+from benchmarks.figures import quantile, tell
 from benchmarks.midnight import DEFINITIONS, LOOK_S, Drain, Left, Live, check, fill
 from benchmarks.worker import Measured, measure_worker, prepare, servers
 from profilestream import Settings
@@ -97,11 +97,11 @@ def _arguments() -> argparse.Namespace:
 async def _drain(given: argparse.Namespace, kafka: str, redis: str, core: int, folder: Path) -> Drain:
     settings = Settings(kafka=kafka, redis=redis, namespace=f"midnight-{secrets.token_hex(4)}")
     definitions = parse_definitions(DEFINITIONS)
-    await initialise(settings, DEFINITIONS, definitions.fingerprint, event_topics(definitions), given.shards, _tell)
-    _tell(f"writing {given.profiles:,} profiles")
+    await initialise(settings, DEFINITIONS, definitions.fingerprint, event_topics(definitions), given.shards, tell)
+    tell(f"writing {given.profiles:,} profiles")
     began_s = time.monotonic()
     urgent = await fill(settings, given.profiles, given.shards)
-    _tell(f"written in {time.monotonic() - began_s:.0f} s; the worker begins, {given.rate:.0f} live events a second")
+    tell(f"written in {time.monotonic() - began_s:.0f} s; the worker begins, {given.rate:.0f} live events a second")
     log = folder / "midnight.log"
     environment = {
         "PROFILESTREAM_KAFKA": kafka,
@@ -119,7 +119,7 @@ async def _drain(given: argparse.Namespace, kafka: str, redis: str, core: int, f
         live.take()
         await asyncio.sleep(IDLE_S)
         idle_ms = live.take()
-        _tell("midnight")
+        tell("midnight")
         live.over_midnight = True
         found = await _until_drained(left, process.pid, given.profiles)
         live_ms = live.take()
@@ -131,7 +131,7 @@ async def _drain(given: argparse.Namespace, kafka: str, redis: str, core: int, f
         process.terminate()
         process.wait(30)
     check(settings, given.profiles, given.shards)
-    _tell(f"exact: {urgent:,} memberships have changed, each once")
+    tell(f"exact: {urgent:,} memberships have changed, each once")
     return Drain(given.profiles, urgent, *found, idle_ms, live_ms, memory)
 
 
@@ -162,7 +162,7 @@ def _resident_bytes(pid: int) -> int:
 
 
 def _steady(given: argparse.Namespace, kafka: str, redis: str, core: int, folder: Path) -> dict[str, list[Measured]]:
-    _tell(f"sending {given.events:,} purchases of {given.customers:,} customers over 90 days")
+    tell(f"sending {given.events:,} purchases of {given.customers:,} customers over 90 days")
     first = Settings(kafka=kafka, redis=redis, namespace=f"steady-{secrets.token_hex(4)}")
     asyncio.run(prepare(first, next(iter(STEADY.values())), given))
     found: dict[str, list[Measured]] = {name: [] for name in STEADY}
@@ -174,7 +174,7 @@ def _steady(given: argparse.Namespace, kafka: str, redis: str, core: int, folder
                 initialise(settings, text, definitions.fingerprint, event_topics(definitions), given.shards, _quiet)
             )
             measured, _ = measure_worker(settings, given, core, folder)
-            _tell(f"{name}: {measured.per_second:,.0f} events/s, {measured.cpu_s_per_million:.0f} CPU-s per million")
+            tell(f"{name}: {measured.per_second:,.0f} events/s, {measured.cpu_s_per_million:.0f} CPU-s per million")
             found[name].append(measured)
     return found
 
@@ -207,21 +207,13 @@ def _drain_figures(drain: Drain) -> dict[str, float]:
         "CPU-s per million timers": drain.cpu_s / drain.timers * 1e6,
         "all memberships changed after, s": drain.urgent_s,
         "everything after, s": drain.seconds,
-        "live events: idle, p50, ms": _quantile(drain.idle_ms, 50),
-        "live events: idle, p99, ms": _quantile(drain.idle_ms, 99),
-        "live events: drain, p50, ms": _quantile(drain.live_ms, 50),
-        "live events: drain, p99, ms": _quantile(drain.live_ms, 99),
+        "live events: idle, p50, ms": quantile(drain.idle_ms, 50),
+        "live events: idle, p99, ms": quantile(drain.idle_ms, 99),
+        "live events: drain, p50, ms": quantile(drain.live_ms, 50),
+        "live events: drain, p99, ms": quantile(drain.live_ms, 99),
         "live events: drain, longest, ms": max(drain.live_ms, default=0.0),
         "worker's memory at most, MiB": drain.memory_bytes / 2**20,
     }
-
-
-def _quantile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100)[percent - 1] if len(values) > 1 else 0.0
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _quiet(line: str) -> None:

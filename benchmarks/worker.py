@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import pinned
+from benchmarks.figures import tell
 from benchmarks.purchases import FULL, PLAIN, purchases
 from profilestream import Settings, local
 from profilestream.operations.initialise import initialise
@@ -74,14 +75,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, servers(given, Path(folder) / "servers") as running:
         settings = Settings(kafka=running.kafka, redis=running.redis, namespace=f"bench-{secrets.token_hex(4)}")
         text = PLAIN if given.plain else FULL
-        _tell(f"sending {given.events:,} purchases of {given.customers:,} customers")
+        tell(f"sending {given.events:,} purchases of {given.customers:,} customers")
         spend = asyncio.run(prepare(settings, text, given))
-        _tell("folding")
+        tell("folding")
         worker, commits = measure_worker(settings, given, core, Path(folder))
         check(settings, given.shards, given.events, spend)
         baseline = None
         if given.baseline_events:
-            _tell("the yardstick: Faust, one event at a time")
+            tell("the yardstick: Faust, one event at a time")
             baseline = _measure_baseline(running.kafka, given, core, Path(folder))
     _show(given, worker, commits, baseline)
 
@@ -112,7 +113,7 @@ def servers(given: argparse.Namespace, directory: Path) -> Iterator[local.Server
         yield local.Servers(given.kafka, given.redis)
         return
     try:
-        yield local.up(directory, _tell)
+        yield local.up(directory, tell)
     finally:
         local.down(directory, wipe=True)
 
@@ -124,9 +125,9 @@ async def prepare(settings: Settings, text: str, given: argparse.Namespace) -> i
         if (await admin.describe([TOPIC]))[TOPIC] is not None:
             sys.exit(f"Kafka at {settings.kafka} has a topic `{TOPIC}` already; the benchmark needs one of its own")
     definitions = parse_definitions(text)
-    await initialise(settings, text, definitions.fingerprint, event_topics(definitions), given.shards, _tell)
+    await initialise(settings, text, definitions.fingerprint, event_topics(definitions), given.shards, tell)
     spend = 0
-    async with ForwardingProducer(settings.kafka, _tell) as producer:
+    async with ForwardingProducer(settings.kafka, tell) as producer:
         for purchase in purchases(given.events, given.customers, given.uniform, given.seed):
             customer_id = purchase.customer_id
             partition = shard_of(customer_id, given.shards)
@@ -209,7 +210,7 @@ def check(settings: Settings, shards: int, events: int, spend: int, generation: 
                 found_spend += int(total)
     if (found_events, found_spend) != (events, spend):
         sys.exit(f"not exact: {found_events:,} events of {events:,}, spend {found_spend:,} of {spend:,}")
-    _tell(f"exact: {events:,} events and a spend of {spend:,} in the profiles")
+    tell(f"exact: {events:,} events and a spend of {spend:,} in the profiles")
 
 
 def _measure_baseline(kafka: str, given: argparse.Namespace, core: int, folder: Path) -> Measured:
@@ -259,10 +260,6 @@ def _show(given: argparse.Namespace, worker: Measured, commits: int, baseline: M
         )
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {load}")
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
