@@ -25,3 +25,9 @@ def test_mutations_are_at_least_twelve_each_with_a_name_and_tests_that_exist() -
         assert mutation.caught_by
         for test in mutation.caught_by:
             assert test == SIMULATOR or (ROOT / test.partition("::")[0]).is_file(), test
+
+
+def test_the_page_on_exactness_has_every_mutation_and_no_other_in_the_catalogue_s_words() -> None:
+    rows = [line.split(" | ")[:2] for line in (ROOT / "docs/exactness.md").read_text("utf-8").splitlines()]
+    told = [(name.strip("| `"), breaks[0]) for name, *breaks in rows if name.startswith("| `") and breaks]
+    assert told == [(m.name, m.breaks) for m in MUTATIONS]
