@@ -42,23 +42,16 @@ class Agreed:
 
 class Alignment:
     """One shard's way along topic `announced`; `since` is where it has come to, `customers_max` says how many a commit
-    may have, `reached` how far a topic was read, past holes too."""
+    may have."""
 
     def __init__(
-        self,
-        shard: int,
-        head: Head,
-        log: AnnouncedLog,
-        settings: Settings,
-        customers_max: Callable[[], int],
-        reached: Callable[[str], int],
+        self, shard: int, head: Head, log: AnnouncedLog, settings: Settings, customers_max: Callable[[], int]
     ) -> None:
         self.since = head.announced.offset if head.announced is not None else 0
         self._shard = shard
         self._log = log
         self._settings = settings
         self._customers_max = customers_max
-        self._reached = reached
         self._looked_s = float("-inf")
         self._end = 0
 
@@ -67,7 +60,7 @@ class Alignment:
 
         Raises ServerUnavailable.
         """
-        if not inbox.is_level(self._reached):
+        if not inbox.is_level():
             return False
         if self._end <= self.since and time.monotonic() - self._looked_s >= self._settings.align_interval_ms / 1000:
             self._looked_s = time.monotonic()

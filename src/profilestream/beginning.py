@@ -27,18 +27,15 @@ from profilestream.tools import Tools
 
 
 class Beginning:
-    """Answers for one shard, whenever an updater begins. `reached` says how far a topic was read, past holes too;
-    `starts` has the offset from which a topic was first read, where that was not 0."""
+    """Answers for one shard, whenever an updater begins. `starts` has the offset from which a topic was first read,
+    where that was not 0."""
 
-    def __init__(
-        self, number: int, topics: list[str], consumer: Any, tools: Tools, reached: Callable[[str], int]
-    ) -> None:
+    def __init__(self, number: int, topics: list[str], consumer: Any, tools: Tools) -> None:
         self.starts: Mapping[str, int] = {}
         self._number = number
         self._topics = topics
         self._consumer = consumer
         self._tools = tools
-        self._reached = reached
 
     async def head(self, store: ShardStore, role: Role) -> tuple[Head, Repair | None]:
         """The shard's head, and what it has to catch up with if it lacks what was announced, or a turn opens."""
@@ -69,9 +66,7 @@ class Beginning:
             )
         since = head.announced.offset if head.announced is not None else 0
         told = not cause or live.announce == "net"
-        return head, Repair(
-            self._number, announced, since, store, tools.announced, self._reached, cause or "repair", told
-        )
+        return head, Repair(self._number, announced, since, store, tools.announced, cause or "repair", told)
 
     async def _marker(
         self, store: ShardStore, live: Live, announced: AnnouncedPosition | None
@@ -130,7 +125,6 @@ class Beginning:
             store.walk(store.keys),
             head.carried,
             self._topics,
-            self._reached,
             tools.settings,
             starts=lambda: self.starts,
             customers_max=lambda: tools.commit_customers_max,
@@ -141,9 +135,7 @@ class Beginning:
         if not role.is_silent or repair is not None or carry is not None or self._tools.generation.only:
             return None
         tools = self._tools
-        return Alignment(
-            self._number, head, tools.announced, tools.settings, lambda: tools.commit_customers_max, self._reached
-        )
+        return Alignment(self._number, head, tools.announced, tools.settings, lambda: tools.commit_customers_max)
 
     async def _begun(self, store: ShardStore) -> Head:
         """The head of a silent shard, which has a commit where profiles are to be carried."""

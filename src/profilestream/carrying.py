@@ -82,21 +82,19 @@ class Carry:
         own: ShardWalk,
         carriage: Carriage,
         topics: Iterable[str],
-        reached: Callable[[str], int],
         settings: Settings,
         starts: Callable[[], Mapping[str, int]],
         customers_max: Callable[[], int],
     ) -> None:
-        """`walk` is over the former shard, `own` over this one. `topics` are those that are read here, `reached` says
-        how far one was read, past holes too, `starts` from where on each was read here that was not read from its
-        beginning, `customers_max` how many a commit may have."""
+        """`walk` is over the former shard, `own` over this one. `topics` are those that are read here, `starts` says
+        from where on each was read here that was not read from its beginning, `customers_max` how many a commit may
+        have."""
         self.carriage = carriage
         self.carried = 0
         self._former = former
         self._walk = walk
         self._own = own
         self._topics = [topic for topic in topics if topic in former.topics]
-        self._reached = reached
         self._settings = settings
         self._starts = starts
         self._customers_max = customers_max
@@ -129,7 +127,7 @@ class Carry:
             return False
         if self._page is None:
             return self._all_listed
-        return inbox.is_level(self._reached, self._page.head.positions)
+        return inbox.is_level()
 
     async def part(self, cache: ProfileCache, clock: int) -> Part:
         """What the next commit carries; no more customers or crossings than a commit may have."""

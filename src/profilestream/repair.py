@@ -30,7 +30,7 @@ the turn; the steps, each with the crash that it survives:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -43,7 +43,6 @@ from profilestream.store.profile_cache import ProfileCache
 from profilestream.store.shard_store import ShardStore
 from profilestream.stream.announced import AnnouncedLog
 from profilestream.stream.announcer import AnnouncedPosition
-from profilestream.stream.slices import Inbox
 from profilestream.wire.changes import Cause
 
 
@@ -58,21 +57,16 @@ class Superseded(Exception):
 @dataclass(frozen=True, slots=True)
 class Repair:
     """One shard's way back to what was announced (`target`); `since` is where topic `announced` tells more than the
-    head knows, `reached` says how far a topic was read, past holes too. `cause` is that of what differs at the end;
-    without `told` that counts as announced, but subscribers are not told."""
+    head knows. `cause` is that of what differs at the end; without `told` that counts as announced, but subscribers are
+    not told. Until its end the inbox gives nothing beyond the target's positions."""
 
     shard: int
     target: AnnouncedPosition
     since: int
     store: ShardStore
     log: AnnouncedLog
-    reached: Callable[[str], int]
     cause: Cause = "repair"
     told: bool = True
-
-    def is_level(self, inbox: Inbox) -> bool:
-        """Whether every topic is where it was when last announced; the inbox gives nothing more then."""
-        return inbox.is_level(self.reached, self.target.positions)
 
     async def numbers(self) -> tuple[dict[str, dict[str, int]], Mark]:
         """For each customer and segment that may differ the last number announced, and the mark for the head.

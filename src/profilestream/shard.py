@@ -58,7 +58,7 @@ class Shard:
         self._full: set[str] = set()
         self._stopped = False
         self._anew = asyncio.Event()
-        self._beginning = Beginning(number, topics, consumer, tools, self._reached)
+        self._beginning = Beginning(number, topics, consumer, tools)
 
     @property
     def starts(self) -> Mapping[str, int]:
@@ -158,7 +158,7 @@ class Shard:
             updater = self._updater = Updater(
                 shard=self.number,
                 head=head,
-                inbox=Inbox(positions, limits, archived),
+                inbox=Inbox(positions, limits, archived, self._reached),
                 store=store,
                 tools=tools,
                 wall_clock=self._wall_clock,
@@ -213,10 +213,8 @@ class Shard:
         feeding.add_done_callback(lambda task: task.cancelled() or (task.exception() and work.cancel()))
         return feeding
 
-    def _reached(self, topic: str) -> int:
+    def _reached(self, topic: str, arrived: int) -> int:
         """How far a topic was read, past holes too, once all that was handed on has arrived in the inbox."""
-        assert self._updater is not None
-        arrived = self._updater.inbox.expected(topic)
         handed, position = self._consumer.handed_on(TP(topic, self.number))
         return max(arrived, position) if handed is not None and position is not None and arrived >= handed else arrived
 

@@ -133,7 +133,7 @@ class Updater:
                     await self._update()
                 elif self._commits:
                     await self._commits.settle()
-                elif self._repair is not None and self._repair.is_level(self.inbox):
+                elif self._repair is not None and self.inbox.is_level():
                     await self._reconcile(self._repair)
                 elif self._carry is not None and self._carry.is_level(self.inbox):
                     await self._take_over(self._carry)

@@ -178,13 +178,7 @@ MUTATIONS: Final = (
     Mutation(
         "repair-without-target",
         "A repair ends as soon as nothing waits, however far behind what was announced the shard still is.",
-        (
-            Edit(
-                "repair.py",
-                "        return inbox.is_level(self.reached, self.target.positions)\n",
-                "        return not inbox\n",
-            ),
-        ),
+        (Edit("updater.py", "self._repair is not None and self.inbox.is_level():", "self._repair is not None:"),),
         (REPAIR,),
     ),
     Mutation(

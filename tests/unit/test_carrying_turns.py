@@ -46,7 +46,7 @@ async def test_whose_turn_it_was_is_told_by_the_id_whoever_came_since_the_list_w
     walk, own, cache, turns = ListOf(b"b", b"d"), ListOf(b"dd"), Cache(), list[str]()
 
     def begin(carriage: Carriage) -> Carry:
-        return Carry(former, walk, own, carriage, [], lambda _: 0, Settings(), dict, lambda: 1)  # type: ignore[arg-type]
+        return Carry(former, walk, own, carriage, [], Settings(), dict, lambda: 1)  # type: ignore[arg-type]
 
     def counted(carry: Carry, *customers: str) -> list[str]:
         memberships = [Membership("s", customer, 1, True) for customer in customers]

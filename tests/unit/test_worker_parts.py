@@ -160,7 +160,7 @@ async def test_a_shard_that_has_carried_goes_on_silently_though_the_former_gener
     async def nothing_there(head: Head) -> bool:
         return True
 
-    beginning = Beginning(0, [], Noting(), tools(former=dropped), lambda topic: 0)
+    beginning = Beginning(0, [], Noting(), tools(former=dropped))
     store = SimpleNamespace(read_head=read_head, absorb_outbox=nothing_there)
     head, repair = await beginning.head(store, SimpleNamespace(live=None))  # type: ignore[arg-type]
     assert head.sequence == 7 and repair is None
@@ -194,21 +194,22 @@ def test_an_inbox_gives_nothing_from_its_limits_on_until_they_are_lifted() -> No
     inbox.put(Slice("support", 0, 0, [late]))
     assert [r and r.offset for r in (inbox.take(), inbox.take(), inbox.take())] == [3, 4, None]
     assert inbox.positions == {"browsing": 5, "support": 0}
-    assert inbox.short_of() == [] and inbox.waiting_bytes("browsing") > 0
+    assert inbox.is_level() and inbox.waiting_bytes("browsing") > 0
     inbox.lift()
     taken = [inbox.take() for _ in range(4)]
     assert [r and (r.topic, r.offset) for r in taken] == [("support", 0), ("browsing", 6), ("browsing", 7), None]
     assert inbox.waiting_bytes("browsing") == inbox.waiting_bytes("support") == 0
 
 
-def test_an_inbox_names_the_topics_that_have_not_reached_their_limit() -> None:
-    inbox = Inbox({"browsing": 0, "support": 2}, {"browsing": 2, "support": 2})
-    assert inbox.short_of() == ["browsing"]
+def test_an_inbox_is_level_once_every_topic_has_reached_its_limit() -> None:
+    inbox = Inbox({"browsing": 0, "support": 2}, {"browsing": 2, "support": 2, "purchases": 7})
+    assert not inbox.is_level()
     inbox.put(Slice("browsing", 0, 0, [record(0)]))
+    assert not inbox.is_level()
     inbox.take()
-    assert inbox.short_of() == ["browsing"]  # the record before the limit may be a hole, or yet to come
+    assert not inbox.is_level()  # the record before the limit may be a hole, or yet to come
     inbox.put(Slice("browsing", 0, 1, [record(3)]))
-    assert inbox.short_of() == []
+    assert inbox.is_level()
 
 
 def test_what_did_not_fit_is_no_longer_said_once_its_tiles_are_gone() -> None:

@@ -55,13 +55,19 @@ class Inbox:
     """One shard's waiting records, by topic; `positions` are the next offsets to be taken."""
 
     def __init__(
-        self, positions: Mapping[str, int], limits: Mapping[str, int] | None = None, awaited: Iterable[str] = ()
+        self,
+        positions: Mapping[str, int],
+        limits: Mapping[str, int] | None = None,
+        awaited: Iterable[str] = (),
+        reached: Callable[[str, int], int] = lambda topic, arrived: arrived,
     ) -> None:
         """With `limits` records from those offsets on wait apart until `allow` or `lift`. Nothing is given while an
-        `awaited` topic, which may go on and is not `complete`, has none waiting."""
+        `awaited` topic, which may go on and is not `complete`, has none waiting. `reached` says how far a topic was
+        read of which all below an offset has arrived here: past holes too."""
         self.positions = dict(positions)
         self._limits = dict(limits or {})
         self._awaited = set(awaited)
+        self._reached = reached
         self._beyond: dict[str, list[Record]] = {}
         self._expected = dict(positions)
         self._queues: dict[str, deque[Record]] = {}
@@ -118,19 +124,18 @@ class Inbox:
         queues, beyond = self._queues, self._beyond
         return any(t not in queues and t not in beyond and not self.is_at_limit(t) for t in self._awaited)
 
-    def short_of(self) -> list[str]:
-        """The topics read here of which records below their limit may still come."""
-        at, beyond = self.positions, self._beyond
-        return [t for t, limit in self._limits.items() if at.get(t, limit) < limit and t not in beyond]
-
-    def is_level(self, reached: Callable[[str], int], at: Mapping[str, int] | None = None) -> bool:
-        """Whether nothing waits to be folded, nor is a record below these positions (None: below the limits) still to
-        come. `reached` says how far a topic was read, past holes too.
+    def is_level(self) -> bool:
+        """Whether nothing waits to be folded, nor is a record below a limit still to come.
 
         Something may wait although nothing is given: for an awaited topic.
         """
-        to = self._limits if at is None else at
-        return not self._queues and all(reached(topic) >= to.get(topic, 0) for topic in self.short_of())
+        return not self._queues and all(self._is_passed(topic, limit) for topic, limit in self._limits.items())
+
+    def _is_passed(self, topic: str, limit: int) -> bool:
+        """Whether nothing below its limit is still to come of a topic, which may be none that is read here."""
+        if self.positions.get(topic, limit) >= limit or topic in self._beyond:
+            return True
+        return self._reached(topic, self._expected[topic]) >= limit
 
     def allow(self, limits: Mapping[str, int]) -> None:
         """Sets other limits: what lies below them now may be taken."""
