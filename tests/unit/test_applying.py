@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shlex
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -182,3 +186,10 @@ def test_where_nobody_can_be_asked_the_answer_is_no(monkeypatch: pytest.MonkeyPa
     assert not _goes_on("what differs is announced")
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert _goes_on("what differs is announced")
+
+
+@pytest.mark.parametrize("stdin", ["< /dev/null", "<&-"])
+def test_where_nobody_can_be_asked_nothing_is_folded_first(stdin: str, tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m profilestream.cli.app apply shop.toml {stdin}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "nobody can be asked here" in done.stderr and "--yes" in done.stderr

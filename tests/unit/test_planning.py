@@ -21,7 +21,7 @@ from profilestream.operations import plan as planning
 from profilestream.operations.costs import Estimate
 from profilestream.operations.plan import Plan
 from profilestream.operations.plan_files import check_current, is_plan, plan_object, read_plan, save
-from profilestream.operations.reach import FORWARDED, Reach, incomplete
+from profilestream.operations.reach import FORWARDED, Reach, incomplete, topics_left
 from profilestream.operations.sweep import EXAMPLES, Outcome, Sweep
 from profilestream.settings import Settings
 from profilestream.store.metadata import Generation
@@ -224,6 +224,41 @@ def test_a_person_sees_what_changes_who_moves_and_what_it_takes() -> None:
     ]
 
 
+MOVED = BEFORE + '[sources.views]\ntopic = "views"\ntype = "browsing"\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "passed", "expected"),
+    [
+        (BEFORE, MOVED, {"browsing": 70, "purchases": 9}, [("browsing", "browsing", 70)]),
+        (BEFORE, MOVED, {"browsing": 0}, []),  # nothing ever came by it
+        (BEFORE, MOVED, {}, []),
+        (MOVED, BEFORE, {"views": 3}, [("views", "browsing", 3)]),
+        (BEFORE, MOVED + '[sources.own]\ntopic = "browsing"\ntype = "browsing"\n', {"browsing": 70}, []),
+    ],
+)
+def test_a_topic_by_which_a_type_comes_no_more_is_left_where_anything_was_read_of_it(
+    before: str, after: str, passed: dict[str, int], expected: list[tuple[str, str, int]]
+) -> None:
+    found = [*topics_left(parse_definitions(before), parse_definitions(after), passed)]
+    assert [(one.topic, one.type_name, one.gone) for one in found] == expected
+    assert all(one.left and not one.is_whole for one in found)
+
+
+def test_what_came_by_a_topic_that_is_left_is_lost_and_windows_are_whole_in_time() -> None:
+    traits = 'views_7d = "count(browsing, over=\'7d\')"\nviews = "count(browsing)"\n'
+    text = BEFORE.replace("[segments", traits + "[segments", 1)
+    moved = text + MOVED.removeprefix(BEFORE)
+    left = Reach("browsing", "browsing", gone=70, gone_ms=T0, left=True)
+    plan = plan_of(moved, reaches=(reach_of("views", "browsing"), left), before=text)
+    assert {one.name: (one.since, one.lost) for one in plan.incomplete if one.is_trait} == {
+        "views_7d": (T0 + 300_000 + 7 * DAY, True),
+        "views": (None, True),
+    }
+    assert "is left: its 70 records of browsing would not be folded again" in shown(plan)
+    jsonschema.validate(json.loads(json.dumps(plan_object(plan))), SCHEMA)
+
+
 def test_the_same_file_and_the_same_meaning_are_told_in_two_lines() -> None:
     assert shown(plan_of(BEFORE)).splitlines()[1:] == ["nothing changes: the same file"]
     same = BEFORE.replace("count(purchase)", "count( purchase )")
@@ -309,7 +344,7 @@ def test_what_is_no_plan_or_was_altered_is_refused(tmp_path: Path, edit: Any, me
 
 async def test_a_stale_plan_is_refused_before_every_profile_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     async def live(settings: Any) -> Any:
-        return GENERATION, None
+        return GENERATION, None, {}
 
     async def reach(*where: Any) -> Any:
         raise AssertionError("the log is looked at")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +63,8 @@ def apply(
         raise typer.BadParameter("write `wall` or `event`", param_hint="--clock")
     if from_now and archive is not None:
         raise UsageError("--from-now reads nothing of the past, and --archive is read for that; give one of them")
+    if not yes and not _can_be_asked():
+        raise UsageError("nobody can be asked here whether readers are to switch; add --yes, or run it in a terminal")
     kind: Any = clock
     choice = operation.Choice(announced(announce), from_now, allow_history_loss, max_rate, kind)
     path = definitions_path(what, flag)
@@ -90,6 +94,13 @@ def apply(
         )
 
     asyncio.run(work())
+
+
+def _can_be_asked() -> bool:
+    """Whether anybody can answer on stdin. Better known before a log is folded than after."""
+    if sys.stdin is None or sys.stdin.closed:
+        return False
+    return not os.path.samestat(os.fstat(sys.stdin.fileno()), os.stat(os.devnull))
 
 
 def _goes_on(told: str) -> bool:

@@ -204,6 +204,8 @@ def _show_log(out: Console, reaches: Iterable[Reach]) -> None:
 
 def _fault(reach: Reach) -> str:
     """Why a topic does not tell all, or will not for long."""
+    if reach.left:
+        return f"is left: its {counted(reach.gone, 'record')} of {reach.type_name} would not be folded again"
     if reach.missing:
         return "is not there"
     if reach.made_anew:

@@ -244,7 +244,7 @@ def check_history(plan: Plan, choice: Choice) -> None:
         lost = [c.name for c in plan.changes.traits if c.kind == "changed" and c.needs]
         lost += [c.name for c in plan.changes.segments if c.kind == "changed" and c.needs]
     if lost and not choice.allow_history_loss:
-        why = "would begin empty now" if choice.from_now else "cannot be folded again: the log no longer reaches back"
+        why = "would begin empty now" if choice.from_now else "cannot be folded again: the topics do not have it all"
         raise ProfilestreamError(
             f"{', '.join(lost)}: {why}, and the live generation has more; give changed traits another name to keep the "
             "old ones, or accept it with --allow-history-loss"

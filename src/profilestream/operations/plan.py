@@ -8,14 +8,15 @@ and Kafka are only read.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from profilestream.core.changes_between import Changes, changes_between
 from profilestream.core.definitions import Definitions
 from profilestream.operations.costs import Estimate, estimate
-from profilestream.operations.reach import Incomplete, Reach, incomplete, read_reach
+from profilestream.operations.reach import Incomplete, Reach, incomplete, read_reach, topics_left
 from profilestream.operations.sweep import Crossed, Progress, Sweep, sweep
 from profilestream.settings import Settings
 from profilestream.store.connection import connect
@@ -32,7 +33,7 @@ Method = Literal["none", "sweep", "replay"]
 class Plan:
     """What the definitions of `changes.after` would do to the live generation, as it was at `made_at_ms`.
 
-    `reaches` are the topics that would be read; `incomplete` what they cannot make whole.
+    `reaches` are the topics that would be read, and those that are left; `incomplete` what they cannot make whole.
     """
 
     namespace: str
@@ -67,7 +68,7 @@ async def make_plan(
     generation's, LogMismatch where archive and log do not join.
     """
     assert settings.kafka is not None and settings.redis is not None
-    live, clock = await _live(settings)
+    live, clock, passed = await _live(settings)
     check(live)
     before = parse_definitions(live.definitions, f"generation {live.name}")
     changes = changes_between(before, definitions)
@@ -75,6 +76,7 @@ async def make_plan(
     reaches = await read_reach(settings, definitions, live, archive)
     report("measuring a sample")
     costs = await estimate(settings, live, before, definitions, reaches, changes.needs_log)
+    reaches += topics_left(before, definitions, passed)
     report("looking at profiles")
     return Plan(
         namespace=settings.namespace,
@@ -88,13 +90,14 @@ async def make_plan(
     )
 
 
-async def _live(settings: Settings) -> tuple[Generation, int | None]:
-    """The live generation, and the earliest of its shards' clocks (ms)."""
+async def _live(settings: Settings) -> tuple[Generation, int | None, Mapping[str, int]]:
+    """The live generation, the earliest of its shards' clocks (ms), and how many offsets it has passed, by topic."""
     assert settings.redis is not None
     client = connect(settings.redis)
     try:
         live = await read_generation(client, settings.namespace, await read_live(client, settings.namespace))
         heads = await read_heads(client, settings.namespace, live)
-        return live, min((head.clock for head in heads.values() if head.clock is not None), default=None)
+        clock = min((head.clock for head in heads.values() if head.clock is not None), default=None)
+        return live, clock, sum((Counter(head.passed) for head in heads.values()), Counter())
     finally:
         await client.aclose()

@@ -147,6 +147,7 @@ def _reach(reach: Reach) -> dict[str, Any]:
         "compacted": reach.compacted,
         "made_anew": reach.made_anew,
         "missing": reach.missing,
+        "left": reach.left,
     }
 
 

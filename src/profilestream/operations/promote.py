@@ -20,17 +20,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from profilestream.core import expressions as x
 from profilestream.core.counting import counted
-from profilestream.core.definitions import Definitions
 from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
-from profilestream.core.unchanged import Unchanged
 from profilestream.operations.archives import check_folded
 from profilestream.operations.initialise import server_addresses
+from profilestream.operations.lost_history import check_history
 from profilestream.roles import leader_of
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, check_server, connect
@@ -39,7 +36,6 @@ from profilestream.store.places import count_in_repair, read_heads, read_positio
 from profilestream.stream import generations
 from profilestream.stream.generations import Changed, Generations, Live, group_of
 from profilestream.stream.topics import Admin, Report
-from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.times import format_time
 
 LOOK_S: Final = 0.1
@@ -48,18 +44,6 @@ QUIET_S: Final = 10.0
 
 Announce = Literal["net", "none"]
 Cause = Literal["backfill", "definition"]
-
-
-class HistoryLost(ProfilestreamError):
-    """A promotion would lose history that the live generation has; `lost` says of which traits, and what is left."""
-
-    def __init__(self, name: str, lost: Mapping[str, str]) -> None:
-        self.lost = lost
-        shown = "; ".join(f"{trait}: {since}" for trait, since in sorted(lost.items()))
-        super().__init__(
-            f"generation {name} does not know all that the live one knows ({shown}); "
-            "promote it all the same with --allow-history-loss"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +88,7 @@ async def promote(
             if behind:
                 report(f"{name} is {counted(behind, 'record')} behind; they are folded once it is live")
             if former is not None and not allow_history_loss:
-                await _check_history(settings, client, wanted, former)
+                await check_history(settings, client, wanted, former)
             if apart := await unaligned(settings, client, wanted):
                 changes = counted(apart, "announced change")
                 report(f"{name} has yet to compare {changes}; its shards fold nothing meanwhile")
@@ -268,42 +252,3 @@ async def _check_level(settings: Settings, client: AsyncClient, wanted: Generati
             f"(`profilestream replay {wanted.name}`, or a worker where it is kept), then promote it"
         )
     return behind
-
-
-async def _check_history(settings: Settings, client: AsyncClient, wanted: Generation, live: Generation) -> None:
-    """Raises HistoryLost where the log, as the generation read it, begins later than the live one's did."""
-    lost: dict[str, str] = {
-        trait: f"complete since {since}"
-        for trait, since in wanted.complete_since.items()
-        if live.complete_since.get(trait, "") < since
-    }
-    own = await read_heads(client, settings.namespace, wanted)
-    theirs = await read_heads(client, settings.namespace, live)
-    later: dict[str, int] = {}
-    for shard, head in own.items():
-        if head.commit:
-            for topic, start in head.starts.items():
-                if topic in theirs[shard].positions and start > theirs[shard].starts.get(topic, 0):
-                    later[topic] = max(start, later.get(topic, 0))
-    definitions = parse_definitions(wanted.definitions, f"generation {wanted.name}")
-    former = parse_definitions(live.definitions, f"generation {live.name}")
-    there = {trait.name for trait in former.traits}
-    if wanted.method == "carry" and wanted.base == live.name:
-        # What was taken over knows all that the live one knows, wherever the log begins.
-        unchanged = Unchanged(former, definitions)
-        there = {t.name for t in definitions.traits if t.name in there and unchanged.fresh(t.node)}
-    for topic, start in later.items():
-        for trait in _fed_by(definitions, topic, settings.rekeyed_topic):
-            if trait in there:
-                lost.setdefault(trait, f"topic {topic} was read from offset {start} on")
-    lost = {trait: why for trait, why in lost.items() if trait in there}  # of others the live one knows nothing
-    if lost:
-        raise HistoryLost(wanted.name, lost)
-
-
-def _fed_by(definitions: Definitions, topic: str, rekeyed: str) -> Iterator[str]:
-    """The traits that look at events of a topic; strays may be events of any."""
-    types = {source.type_name for source in definitions.sources if source.topic == topic or topic == rekeyed}
-    for trait in definitions.traits:
-        if any(types & set(aggregate.types) for aggregate in x.aggregates(trait.node)):
-            yield trait.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -32,7 +33,8 @@ class Reach:
 
     `gone` is how many were there before, all of which had arrived by `gone_ms` (None: nobody knows). With `limited`
     more will go, by age, by size or by compaction; of a `compacted` topic nobody knows what has gone. `made_anew` since
-    the live generation read it; `missing`: it is not there at all.
+    the live generation read it; `missing`: it is not there at all. One that is `left` is read for this type by the live
+    generation only: what that has folded of it is gone for whoever folds anew.
     """
 
     topic: str
@@ -45,6 +47,7 @@ class Reach:
     compacted: bool = False
     made_anew: bool = False
     missing: bool = False
+    left: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -70,6 +73,16 @@ class Incomplete:
     since: int | None
     lost: bool
     inherited: bool = False
+
+
+def topics_left(before: Definitions, after: Definitions, passed: Mapping[str, int]) -> Iterator[Reach]:
+    """The topics by which an event type came and, by new definitions, comes no more; `passed` says how many offsets of
+    each the live generation has passed. Whether their records were copied to another topic nobody knows."""
+    read = {(s.topic, s.type_name) for s in after.sources}
+    for source in before.sources:
+        records = passed.get(source.topic, 0)
+        if records and source.type_name in after.types and (source.topic, source.type_name) not in read:
+            yield Reach(source.topic, source.type_name, gone=records, gone_ms=time.time_ns() // 1_000_000, left=True)
 
 
 async def read_reach(

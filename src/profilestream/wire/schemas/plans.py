@@ -92,7 +92,7 @@ PLAN: Final = {
         },
         log={
             "type": "array",
-            "description": "the topics that a replay would read",
+            "description": "the topics that a replay would read, then those that are left",
             "items": object_of(
                 topic=STRING,
                 type={"type": ["string", "null"], "description": "null: forwarded records, of any type"},
@@ -103,6 +103,10 @@ PLAN: Final = {
                 compacted={"type": "boolean", "description": "nobody knows what has gone"},
                 made_anew={"type": "boolean", "description": "not the topic that the live generation was folded from"},
                 missing={"type": "boolean"},
+                left={
+                    "type": "boolean",
+                    "description": "events of this type come by it no more; gone: what was folded of it",
+                },
             ),
         },
         incomplete={
