@@ -17,6 +17,10 @@ from profilestream.local.server import Report, Server
 _JVM = (
     "-Xms128m",
     "-Xmx512m",
+    # As Kafka's own scripts have it. On one core Java would choose a collector that stops everybody for 0.2 s.
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
     "-XX:+ExitOnOutOfMemoryError",  # else it would stay, and serve nobody
     "-Dlog4j2.configurationFile=log4j2.properties",
 )
