@@ -53,11 +53,11 @@ class Assigned:
         for number, names in topics.items():
             shard = Shard(number, names, keys.shard(number), self._consumer, self._tools, self._follows_wall)
             self.shards[number] = shard
-            if number not in self._tools.shards:
-                shard.stand_by()
-            elif self._is_whole(number, names):
+            if number in self._tools.shards and self._is_whole(number, names):
                 shard.start()
-        self.forwarder.begin(self._foreign(), self._consumer)
+            else:
+                shard.stand_by()
+        self._begin_forwarding()
 
     async def revoked(self, partitions: set[TP]) -> None:
         """Lets everything go; what is assigned anew comes by `begin`."""
@@ -97,7 +97,7 @@ class Assigned:
         """Every shard looks at its head anew, in the role that the work has now."""
         for shard in self.shards.values():
             shard.begin_anew()
-        self.forwarder.begin(self._foreign(), self._consumer)
+        self._begin_forwarding()
 
     async def release(self) -> None:
         """Lets the shards go, each once what it has in flight is answered."""
@@ -141,10 +141,11 @@ class Assigned:
     def _is_sharded(self, topic: str) -> bool:
         return self._partitions.get(topic) == self._tools.generation.shards
 
-    def _foreign(self) -> list[TP]:
-        """What is assigned here and belongs to no shard, as far as it is this generation's to forward."""
-        forwards = self._tools.role.forwards
-        return [tp for tp in sorted(self._places) if not self._is_sharded(tp.topic) and forwards(tp.topic)]
+    def _begin_forwarding(self) -> None:
+        """Of what is assigned here and belongs to no shard some is this generation's to forward."""
+        foreign = [tp for tp in sorted(self._places) if not self._is_sharded(tp.topic)]
+        own = [tp for tp in foreign if self._tools.role.forwards(tp.topic)]
+        self.forwarder.begin(own, [tp for tp in foreign if tp not in own], self._consumer)
 
     def _is_whole(self, number: int, names: list[str]) -> bool:
         """Whether a shard has its partition of every topic.

@@ -71,7 +71,7 @@ class Shard:
         self._task = asyncio.create_task(self._keep_going(), name=f"shard {self.number}")
 
     def stand_by(self) -> None:
-        """Instead of `start`, where a trial is not about this shard: nothing of it is read.
+        """Instead of `start`, where a trial is not about this shard, or it has not all of its topics: nothing is read.
 
         Its partitions get a position all the same. One without any is a failure of each fetch, of all that are read.
         """

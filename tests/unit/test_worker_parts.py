@@ -30,10 +30,11 @@ PLACE = TP("browsing", 0)
 
 
 class Noting:
-    """A consumer that notes which partitions it was told to pause."""
+    """A consumer that notes which partitions it was told to pause, and where to read on."""
 
     def __init__(self) -> None:
         self.paused: set[TP] = set()
+        self.sought: dict[TP, int] = {}
         self.end: tuple[int | None, int | None] = (None, None)
 
     def on_buffer_full(self, tp: TP) -> None:
@@ -41,6 +42,9 @@ class Noting:
 
     def on_buffer_drop(self, tp: TP) -> None:
         self.paused.discard(tp)
+
+    async def seek_all(self, places: dict[TP, int]) -> None:
+        self.sought |= places
 
     def end_known(self, tp: TP) -> tuple[int | None, int | None]:
         return self.end
@@ -62,7 +66,7 @@ def tools(**more: Any) -> Any:
 async def test_a_forwarder_pauses_by_bytes_and_when_it_lets_go_its_partitions_are_fetched_again() -> None:
     consumer = Noting()
     forwarder = Forwarder(tools())
-    forwarder.begin([], consumer)
+    forwarder.begin([], [], consumer)
     forwarder._expected = {PLACE: 0}
     forwarder.put(Slice(PLACE.topic, 0, 0, [record(0, value=bytes(60_000))]))
     assert consumer.paused == set()
@@ -72,11 +76,24 @@ async def test_a_forwarder_pauses_by_bytes_and_when_it_lets_go_its_partitions_ar
     assert consumer.paused == set()
 
 
+async def test_partitions_that_another_generation_forwards_have_a_position_and_are_not_read() -> None:
+    consumer = Noting()
+    forwarder = Forwarder(tools())
+    forwarder.begin([], [PLACE], consumer)
+    assert forwarder._task is not None
+    await forwarder._task
+    assert consumer.paused == {PLACE} and consumer.sought == {PLACE: 0}
+    forwarder.put(Slice(PLACE.topic, 0, 0, [record(0)]))
+    assert not forwarder._queue
+    forwarder.begin([], [], consumer)
+    assert consumer.paused == set()
+
+
 async def test_while_nobody_works_on_a_partition_it_is_not_read_for_nothing() -> None:
     consumer = Noting()
     piece = Slice(PLACE.topic, 0, 0, [record(0)])
     forwarder = Forwarder(tools())
-    forwarder.begin([], consumer)
+    forwarder.begin([], [], consumer)
     forwarder.put(piece)
     assert consumer.paused == {PLACE}
     consumer.paused.clear()

@@ -40,15 +40,22 @@ class Forwarder:
         self._task: asyncio.Task[None] | None = None
         self._consumer: Any = None
         self._partitions: list[TP] = []
+        self._others: list[TP] = []
         self._full: set[TP] = set()
         self._is_seeking = False
 
-    def begin(self, partitions: Iterable[TP], consumer: Any) -> None:
-        """Takes over partitions, each from its committed offset or its beginning on."""
+    def begin(self, partitions: Iterable[TP], others: Iterable[TP], consumer: Any) -> None:
+        """Takes over partitions, each from its committed offset or its beginning on.
+
+        Those that `others` forward are not read. They get a position all the same: one without any is a failure of each
+        fetch, of all that are read.
+        """
         self.end()
         self._consumer = consumer
-        self._partitions = list(partitions)
-        if self._partitions:
+        self._partitions, self._others = list(partitions), list(others)
+        for tp in self._others:
+            self._pause(tp)
+        if self._partitions or self._others:
             self._task = asyncio.create_task(self._run())
 
     def out_of_range(self, tp: TP) -> None:
@@ -58,14 +65,14 @@ class Forwarder:
         elif self._task is not None and not self._is_seeking:
             # While it looks already, every fetch says so again: beginning anew each time would never come to an end.
             past, failures = self._past, self.failures
-            self.begin(self._partitions, self._consumer)
+            self.begin(self._partitions, self._others, self._consumer)
             self._past, self.failures = past, failures
 
     def end(self) -> None:
         """Lets everything go."""
         if self._task is not None:
             self._task.cancel()
-        self._task = None
+        self._task, self._others = None, []
         self._empty()
         self._make_room()
         self._past, self.failures = {}, {}
@@ -101,6 +108,9 @@ class Forwarder:
         tools = self._tools
         while True:
             try:
+                await self._consumer.seek_all(dict.fromkeys(self._others, 0))
+                if not self._partitions:
+                    return
                 self._is_seeking = True
                 await tools.revive_producer()
                 await self._seek()
@@ -128,14 +138,17 @@ class Forwarder:
         self._queue.clear()
         self._bytes, self._expected = {}, {}
 
+    def _stands_still(self, tp: TP) -> bool:
+        return tp in self.failures or tp in self._others
+
     def _pause(self, tp: TP) -> None:
         self._full.add(tp)
         self._consumer.on_buffer_full(tp)
 
     def _make_room(self) -> None:
-        """Lets partitions be fetched again of which little waits; not those that stand still."""
+        """Lets partitions be fetched again of which little waits; not those that stand still, or are for others."""
         limit = self._tools.waiting_bytes_max // 2
-        for tp in [tp for tp in self._full if self._bytes.get(tp, 0) <= limit and tp not in self.failures]:
+        for tp in [tp for tp in self._full if self._bytes.get(tp, 0) <= limit and not self._stands_still(tp)]:
             self._full.discard(tp)
             self._consumer.on_buffer_drop(tp)
 
