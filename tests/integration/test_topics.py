@@ -68,6 +68,21 @@ async def test_offsets_are_told_by_partition_and_an_unknown_group_has_none(topic
         assert await admin.committed(topic) == {}
 
 
+async def test_the_newest_record_is_found_to_the_second(topic: str, servers: Servers) -> None:
+    async with Admin(servers.kafka) as admin:
+        assert await admin.last_timestamp(topic) is None
+        producer = AIOKafkaProducer(bootstrap_servers=servers.kafka)
+        await producer.start()
+        try:
+            for partition, at_ms in ((0, 1_600_000_000_000), (2, 1_700_000_123_456), (1, 1_500_000_000_000)):
+                await producer.send_and_wait(topic, b"", partition=partition, timestamp_ms=at_ms)
+        finally:
+            await producer.stop()
+        found = await admin.last_timestamp(topic)
+        assert found is not None and 1_700_000_123_456 < found <= 1_700_000_124_456
+        assert await admin.last_timestamp("nowhere") is None
+
+
 async def test_a_lost_kafka_is_named_with_its_address_and_what_to_do() -> None:
     for connection in (Admin(NOWHERE), ForwardingProducer(NOWHERE)):
         with pytest.raises(ServerUnavailable, match=f"{NOWHERE}.*local up"):

@@ -17,7 +17,7 @@ import pytest
 from tests.property.shard import DAY, T0
 from tests.unit.test_planning import AFTER, BEFORE, GENERATION, plan_of, reach_of
 
-from profilestream.cli.applying import _goes_on
+from profilestream.cli.applying import _can_be_asked, _goes_on
 from profilestream.core.errors import LogMismatch, ProfilestreamError, ServerUnavailable
 from profilestream.operations import apply as operation
 from profilestream.operations.apply import Choice, check_history, effort, wish_of
@@ -188,8 +188,14 @@ def test_where_nobody_can_be_asked_the_answer_is_no(monkeypatch: pytest.MonkeyPa
     assert _goes_on("what differs is announced")
 
 
-@pytest.mark.parametrize("stdin", ["< /dev/null", "<&-"])
-def test_where_nobody_can_be_asked_nothing_is_folded_first(stdin: str, tmp_path: Path) -> None:
-    command = f"{shlex.quote(sys.executable)} -m profilestream.cli.app apply shop.toml {stdin}"
-    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "nobody can be asked here" in done.stderr and "--yes" in done.stderr
+@pytest.mark.parametrize(("stdin", "expected"), [("< /dev/null", "False"), ("<&-", "False"), ("< shop.toml", "True")])
+def test_whether_anybody_can_be_asked_is_known_before_a_log_is_folded(
+    stdin: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop.toml").write_text("y")
+    code = "from profilestream.cli.applying import _can_be_asked; print(_can_be_asked())"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} {stdin}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
+    monkeypatch.setattr("sys.stdin", io.StringIO("y"))
+    assert _can_be_asked()

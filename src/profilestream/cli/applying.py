@@ -63,8 +63,6 @@ def apply(
         raise typer.BadParameter("write `wall` or `event`", param_hint="--clock")
     if from_now and archive is not None:
         raise UsageError("--from-now reads nothing of the past, and --archive is read for that; give one of them")
-    if not yes and not _can_be_asked():
-        raise UsageError("nobody can be asked here whether readers are to switch; add --yes, or run it in a terminal")
     kind: Any = clock
     choice = operation.Choice(announced(announce), from_now, allow_history_loss, max_rate, kind)
     path = definitions_path(what, flag)
@@ -87,6 +85,10 @@ def apply(
             return
         _say(f"\nto be done: {operation.effort(made.changes, choice)}")
         operation.check_history(made, choice)
+        if not yes and not _can_be_asked():
+            raise UsageError(
+                "nobody can be asked here whether readers are to switch; add --yes, or run it in a terminal"
+            )
 
         told = "what differs is announced" if choice.announce == "net" else "nobody is told of what differs"
         await run_service(
@@ -100,7 +102,10 @@ def _can_be_asked() -> bool:
     """Whether anybody can answer on stdin. Better known before a log is folded than after."""
     if sys.stdin is None or sys.stdin.closed:
         return False
-    return not os.path.samestat(os.fstat(sys.stdin.fileno()), os.stat(os.devnull))
+    try:
+        return not os.path.samestat(os.fstat(sys.stdin.fileno()), os.stat(os.devnull))
+    except (OSError, ValueError):
+        return True  # not a file, as in a notebook: it is asked, and tells
 
 
 def _goes_on(told: str) -> bool:

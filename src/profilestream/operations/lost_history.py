@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from profilestream.core import expressions as x
 from profilestream.core.definitions import Definitions
 from profilestream.core.errors import ProfilestreamError
-from profilestream.core.expressions import Node
+from profilestream.core.expressions import Aggregate
 from profilestream.core.unchanged import Unchanged
-from profilestream.operations.reach import topics_left
+from profilestream.operations.reach import passed_by, read_left, whole_from
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient
 from profilestream.store.metadata import Generation
@@ -31,22 +31,18 @@ class HistoryLost(ProfilestreamError):
         )
 
 
-async def check_history(settings: Settings, client: AsyncClient, wanted: Generation, live: Generation) -> None:
-    """Raises HistoryLost where the log, as the generation read it, begins later than the live one's did, or where it
-    does not read a topic by which events came to the live one. ServerUnavailable without Redis."""
-    lost = {
-        trait: f"complete since {since}"
-        for trait, since in wanted.complete_since.items()
-        if live.complete_since.get(trait, "") < since
-    }
+class Lost(NamedTuple):
+    """What would be lost: why, by trait and "segment NAME"; `left` are the traits of which a topic is read no more."""
+
+    why: Mapping[str, str] = {}
+    left: frozenset[str] = frozenset()
+
+
+async def find_lost(settings: Settings, client: AsyncClient, wanted: Generation, live: Generation) -> Lost:
+    """What the live generation knows and another does not: the log, as that read it, begins later, or it does not read
+    a topic by which events came to the live one. Raises ServerUnavailable."""
     own = await read_heads(client, settings.namespace, wanted)
     theirs = await read_heads(client, settings.namespace, live)
-    later: dict[str, int] = {}
-    for shard, head in own.items():
-        if head.commit:
-            for topic, start in head.starts.items():
-                if topic in theirs[shard].positions and start > theirs[shard].starts.get(topic, 0):
-                    later[topic] = max(start, later.get(topic, 0))
     definitions = parse_definitions(wanted.definitions, f"generation {wanted.name}")
     former = parse_definitions(live.definitions, f"generation {live.name}")
     parts = dict(_parts(definitions))
@@ -54,29 +50,41 @@ async def check_history(settings: Settings, client: AsyncClient, wanted: Generat
     if wanted.method == "carry" and wanted.base == live.name:
         # What was taken over knows all that the live one knows, wherever the log begins.
         unchanged = Unchanged(former, definitions)
-        there = {name for name in there if any(unchanged.fresh(node) for node in parts[name])}
+        parts = {name: [a for a in read if unchanged.state_of(a) is None] for name, read in parts.items()}
+        there = {name for name in there if parts[name]}
+    why = {
+        trait: f"complete since {since}"
+        for trait, since in wanted.complete_since.items()
+        if live.complete_since.get(trait, "") < since
+    }
+    later: dict[str, int] = {}
+    for shard, head in own.items():
+        if head.commit:
+            for topic, start in head.starts.items():
+                if topic in theirs[shard].positions and start > theirs[shard].starts.get(topic, 0):
+                    later[topic] = max(start, later.get(topic, 0))
     for topic, start in later.items():
         types = {s.type_name for s in definitions.sources if topic in (s.topic, settings.rekeyed_topic)}  # strays: any
-        for name in _fed_by(parts, types):
-            lost.setdefault(name, f"topic {topic} was read from offset {start} on")
-    for left in topics_left(former, definitions, sum((Counter(head.passed) for head in theirs.values()), Counter())):
-        for name in _fed_by(parts, {left.type_name}):
-            lost.setdefault(name, f"topic {left.topic} is not read any more")
-    lost = {name: why for name, why in lost.items() if name in there}
-    if lost:
-        raise HistoryLost(wanted.name, lost)
+        for name, read in parts.items():
+            if any(types & set(aggregate.types) for aggregate in read):
+                why.setdefault(name, f"topic {topic} was read from offset {start} on")
+    clock = min((head.clock for head in own.values() if head.clock is not None), default=0)
+    left: set[str] = set()
+    for reach in await read_left(settings, former, definitions, passed_by(theirs.values())):
+        for name, read in parts.items():
+            if any(at > clock for at in whole_from(read, [reach], settings.future_ms_max).values()):
+                left.add(name)
+                why.setdefault(name, f"topic {reach.topic} is not read any more")
+    return Lost(
+        {name: reason for name, reason in why.items() if name in there},
+        frozenset(left & there & definitions.by_trait.keys()),
+    )
 
 
-def _parts(definitions: Definitions) -> Iterator[tuple[str, list[Node]]]:
-    """All that may know of the past, by the name that it is told by, with its expressions."""
+def _parts(definitions: Definitions) -> Iterator[tuple[str, list[Aggregate]]]:
+    """All that may know of the past, by the name that it is told by, with the aggregates that it reads."""
     for trait in definitions.traits:
-        yield trait.name, [trait.node]
+        yield trait.name, list(x.aggregates(trait.node))
     for segment in definitions.segments:
-        yield f"segment {segment.name}", [node for node in (segment.enter, segment.exit) if node is not None]
-
-
-def _fed_by(parts: Mapping[str, Iterable[Node]], types: set[str]) -> Iterator[str]:
-    """The parts that look at events of these types."""
-    for name, nodes in parts.items():
-        if any(types & set(aggregate.types) for node in nodes for aggregate in x.aggregates(node)):
-            yield name
+        nodes = [node for node in (segment.enter, segment.exit) if node is not None]
+        yield f"segment {segment.name}", [aggregate for node in nodes for aggregate in x.aggregates(node)]

@@ -8,7 +8,6 @@ and Kafka are only read.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +15,7 @@ from typing import Literal
 from profilestream.core.changes_between import Changes, changes_between
 from profilestream.core.definitions import Definitions
 from profilestream.operations.costs import Estimate, estimate
-from profilestream.operations.reach import Incomplete, Reach, incomplete, read_reach, topics_left
+from profilestream.operations.reach import Incomplete, Reach, incomplete, passed_by, read_left, read_reach
 from profilestream.operations.sweep import Crossed, Progress, Sweep, sweep
 from profilestream.settings import Settings
 from profilestream.store.connection import connect
@@ -76,7 +75,7 @@ async def make_plan(
     reaches = await read_reach(settings, definitions, live, archive)
     report("measuring a sample")
     costs = await estimate(settings, live, before, definitions, reaches, changes.needs_log)
-    reaches += topics_left(before, definitions, passed)
+    reaches += await read_left(settings, before, definitions, passed)
     report("looking at profiles")
     return Plan(
         namespace=settings.namespace,
@@ -98,6 +97,6 @@ async def _live(settings: Settings) -> tuple[Generation, int | None, Mapping[str
         live = await read_generation(client, settings.namespace, await read_live(client, settings.namespace))
         heads = await read_heads(client, settings.namespace, live)
         clock = min((head.clock for head in heads.values() if head.clock is not None), default=None)
-        return live, clock, sum((Counter(head.passed) for head in heads.values()), Counter())
+        return live, clock, passed_by(heads.values())
     finally:
         await client.aclose()

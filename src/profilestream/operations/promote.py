@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -27,7 +28,7 @@ from profilestream.core.counting import counted
 from profilestream.core.errors import NotFound, ProfilestreamError, UsageError
 from profilestream.operations.archives import check_folded
 from profilestream.operations.initialise import server_addresses
-from profilestream.operations.lost_history import check_history
+from profilestream.operations.lost_history import HistoryLost, Lost, find_lost
 from profilestream.roles import leader_of
 from profilestream.settings import Settings
 from profilestream.store.connection import AsyncClient, check_server, connect
@@ -79,7 +80,7 @@ async def promote(
     try:
         await check_server(client)
         known = await generations.read_all(kafka, settings.generations_topic, settings.namespace)
-        former = known.live
+        former, lost = known.live, Lost()
         if base is not None and known.live_name not in (base, name):
             raise became_live(str(known.live_name), base)
         if known.live_name != name:
@@ -87,8 +88,10 @@ async def promote(
             behind = await _check_level(settings, client, wanted, former)
             if behind:
                 report(f"{name} is {counted(behind, 'record')} behind; they are folded once it is live")
-            if former is not None and not allow_history_loss:
-                await check_history(settings, client, wanted, former)
+            if former is not None and (wanted.state == "building" or not allow_history_loss):
+                lost = await find_lost(settings, client, wanted, former)
+                if lost.why and not allow_history_loss:
+                    raise HistoryLost(name, lost.why)
             if apart := await unaligned(settings, client, wanted):
                 changes = counted(apart, "announced change")
                 report(f"{name} has yet to compare {changes}; its shards fold nothing meanwhile")
@@ -100,7 +103,8 @@ async def promote(
                 raise ProfilestreamError(
                     f"generation {now.live_name} has become live meanwhile; look again, and then promote"
                 )
-            written = changed_by(now, name, time.time_ns() // 1_000_000, settings.keep_former_ms)
+            now_ms = time.time_ns() // 1_000_000
+            written = changed_by(now, name, now_ms, settings.keep_former_ms, lost.left)
             return written, Live(name, now.turn + 1, cause, announce)
 
         after = await generations.change(kafka, settings.generations_topic, settings.namespace, decide)  # 2
@@ -130,15 +134,20 @@ async def unaligned(settings: Settings, client: AsyncClient, generation: Generat
     return sum(records for records in apart if records >= settings.align_records_min)
 
 
-def changed_by(now: Generations, name: str, now_ms: int, keep_ms: int) -> dict[str, Generation]:
+def changed_by(
+    now: Generations, name: str, now_ms: int, keep_ms: int, left: Iterable[str] = ()
+) -> dict[str, Generation]:
     """The records that a promotion writes, by name. The former live generation is kept in step; the time of those that
-    were kept before it is over, for each is folded beside the live one, and going back goes to the last."""
+    were kept before it is over, for each is folded beside the live one, and going back goes to the last. Traits of
+    which a topic is `left` know all from this moment on."""
     over = {
         kept.name: replace(kept, kept_until=format_time(now_ms))
         for kept in now.by_name.values()
         if kept.state == "kept" and not kept.is_over(now_ms)
     }
-    written = over | {name: replace(_promotable(now, name), state="live", kept_until="", turn=now.turn + 1)}
+    wanted = _promotable(now, name)
+    since = {**wanted.complete_since, **dict.fromkeys(left, format_time(now_ms))}
+    written = over | {name: replace(wanted, state="live", kept_until="", turn=now.turn + 1, complete_since=since)}
     if now.live is not None:
         written[now.live.name] = replace(now.live, state="kept", kept_until=format_time(now_ms + keep_ms))
     return written

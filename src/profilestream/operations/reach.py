@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,7 @@ from profilestream.core.definitions import Definitions
 from profilestream.core.expressions import Aggregate
 from profilestream.operations.retention import NEVER_WHOLE
 from profilestream.settings import Settings
+from profilestream.store.commits import Head
 from profilestream.store.metadata import Generation
 from profilestream.stream.archive import Archive
 from profilestream.stream.topic_ids import TopicIds
@@ -75,14 +77,40 @@ class Incomplete:
     inherited: bool = False
 
 
-def topics_left(before: Definitions, after: Definitions, passed: Mapping[str, int]) -> Iterator[Reach]:
+def passed_by(heads: Iterable[Head]) -> Mapping[str, int]:
+    """How many offsets of each topic the shards of a generation have passed. Of a topic that is forwarded whole, having
+    another number of partitions, they know up to where its records have come to them."""
+    passed: Counter[str] = Counter()
+    strays: dict[tuple[str, str], int] = {}
+    for head in heads:
+        passed.update({topic: at - head.starts.get(topic, 0) for topic, at in head.positions.items()})
+        for name, offset in head.origins.items():
+            _, topic, partition = name.rsplit(":", 2)
+            strays[topic, partition] = max(offset + 1, strays.get((topic, partition), 0))
+    forwarded: Counter[str] = Counter()
+    for (topic, _), records in strays.items():
+        forwarded[topic] += records
+    return dict(forwarded) | dict(passed)
+
+
+async def read_left(
+    settings: Settings, before: Definitions, after: Definitions, passed: Mapping[str, int]
+) -> list[Reach]:
     """The topics by which an event type came and, by new definitions, comes no more; `passed` says how many offsets of
-    each the live generation has passed. Whether their records were copied to another topic nobody knows."""
+    each the live generation has passed. Whether their records were copied to another topic nobody knows.
+
+    Raises ServerUnavailable without Kafka.
+    """
     read = {(s.topic, s.type_name) for s in after.sources}
-    for source in before.sources:
-        records = passed.get(source.topic, 0)
-        if records and source.type_name in after.types and (source.topic, source.type_name) not in read:
-            yield Reach(source.topic, source.type_name, gone=records, gone_ms=time.time_ns() // 1_000_000, left=True)
+    left = [s for s in before.sources if s.type_name in after.types and (s.topic, s.type_name) not in read]
+    found = []
+    async with Admin(str(settings.kafka)) as admin:
+        for source in left:
+            if records := passed.get(source.topic, 0):
+                last_ms = await admin.last_timestamp(source.topic)
+                gone_ms = time.time_ns() // 1_000_000 if last_ms is None else last_ms
+                found.append(Reach(source.topic, source.type_name, gone=records, gone_ms=gone_ms, left=True))
+    return found
 
 
 async def read_reach(
@@ -161,7 +189,7 @@ def incomplete(
     What is whole at the earliest `clock` (ms) of the shards is not listed. `complete_since` has from when on the live
     generation's incomplete traits are whole.
     """
-    since = _whole_since(changes.missing, [r for r in reaches if not r.is_whole], future_ms_max)
+    since = whole_from(changes.missing, [r for r in reaches if not r.is_whole], future_ms_max)
     young = _young(changes.before, complete_since)
     parts: list[tuple[bool, TraitChange | SegmentChange]] = [(True, c) for c in changes.traits]
     parts += [(False, c) for c in changes.segments]
@@ -219,7 +247,7 @@ def _aggregates(definitions: Definitions, is_trait: bool, name: str) -> Iterator
             yield from x.aggregates(node)
 
 
-def _whole_since(aggregates: Iterable[Aggregate], cut: Iterable[Reach], future_ms_max: int) -> Mapping[Aggregate, int]:
+def whole_from(aggregates: Iterable[Aggregate], cut: Iterable[Reach], future_ms_max: int) -> Mapping[Aggregate, int]:
     """From which clock (ms) on each aggregate is whole that the topics which lack something feed."""
     since: dict[Aggregate, int] = {}
     for part in cut:

@@ -46,11 +46,6 @@ class Head:
     announced: Mark | None = None
     carried: Carriage | None = None
 
-    @property
-    def passed(self) -> dict[str, int]:
-        """How many offsets of each topic were passed since it was first read."""
-        return {topic: at - self.starts.get(topic, 0) for topic, at in self.positions.items()}
-
 
 class Mark(NamedTuple):
     """What a shard's history is known to hold of what was announced: the last commit announced, and where the

@@ -242,6 +242,25 @@ class Admin:
         found = await self._ask(lambda: consumer.offsets_for_times(every))
         return {tp.partition: at.timestamp for tp, at in found.items() if at is not None}
 
+    async def last_timestamp(self, topic: str) -> int | None:
+        """The timestamp (ms) of the newest record that is still there, up to a second later; None where none is.
+
+        Kafka answers from when on a record is; it is looked for by halves.
+        """
+        earlier = min((await self.first_timestamps(topic)).values(), default=None)
+        if earlier is None:
+            return None
+        ends, later = await self.end_offsets(topic), earlier + 1_000
+        while await self.offsets_at(topic, later) != ends:
+            earlier, later = later, later + 2 * (later - earlier)
+        while later - earlier > 1_000:
+            middle = (earlier + later) // 2
+            if await self.offsets_at(topic, middle) != ends:
+                earlier = middle
+            else:
+                later = middle
+        return later
+
     async def offsets_at(self, topic: str, at_ms: int) -> dict[int, int]:
         """By partition the first offset whose record's timestamp is `at_ms` or later; the end where there is none."""
         ends = await self.end_offsets(topic)
