@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,12 @@ from profilestream.core.changes_between import changes_between
 from profilestream.core.errors import ProfilestreamError, UsageError
 from profilestream.core.events import BUILT_IN
 from profilestream.operations import plan as planning
-from profilestream.operations import reach
 from profilestream.operations.costs import Estimate
 from profilestream.operations.plan import Plan
 from profilestream.operations.plan_files import check_current, is_plan, plan_object, read_plan, save
 from profilestream.operations.reach import FORWARDED, Reach, incomplete
 from profilestream.operations.sweep import EXAMPLES, Outcome, Sweep
 from profilestream.settings import Settings
-from profilestream.store.commits import Head
 from profilestream.store.metadata import Generation
 from profilestream.wire.definitions import parse_definitions
 from profilestream.wire.schemas import schemas
@@ -225,80 +222,6 @@ def test_a_person_sees_what_changes_who_moves_and_what_it_takes() -> None:
         "",
         "saved in plan.json",
     ]
-
-
-MOVED = BEFORE + '[sources.views]\ntopic = "views"\ntype = "browsing"\n'
-
-
-class Newest:
-    """In the place of Kafka: topic `empty` has no record."""
-
-    def __init__(self, kafka: str) -> None:
-        pass
-
-    async def __aenter__(self) -> Newest:
-        return self
-
-    async def __aexit__(self, *error: Any) -> None:
-        pass
-
-    async def last_timestamp(self, topic: str) -> int | None:
-        return None if topic == "empty" else T0 + DAY
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "passed", "expected"),
-    [
-        (BEFORE, MOVED, {"browsing": 70, "purchases": 9}, [("browsing", "browsing", 70)]),
-        (BEFORE, MOVED, {"browsing": 0}, []),  # nothing ever came by it
-        (BEFORE, MOVED, {}, []),
-        (MOVED, BEFORE, {"views": 3}, [("views", "browsing", 3)]),
-        (BEFORE, MOVED + '[sources.own]\ntopic = "browsing"\ntype = "browsing"\n', {"browsing": 70}, []),
-    ],
-)
-async def test_a_topic_by_which_a_type_comes_no_more_is_left_where_anything_was_read_of_it(
-    before: str,
-    after: str,
-    passed: dict[str, int],
-    expected: list[tuple[str, str, int]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(reach, "Admin", Newest)
-    found = await reach.read_left(Settings(), parse_definitions(before), parse_definitions(after), passed)
-    assert [(one.topic, one.type_name, one.gone) for one in found] == expected
-    assert all(one.left and not one.is_whole and one.gone_ms == T0 + DAY for one in found)
-
-
-async def test_a_topic_that_is_left_and_empty_may_have_had_its_last_record_just_now(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(reach, "Admin", Newest)
-    began_ms = time.time_ns() // 1_000_000
-    before = parse_definitions(MOVED.replace('"views"', '"empty"'))
-    (one,) = await reach.read_left(Settings(), before, parse_definitions(BEFORE), {"empty": 5})
-    assert one.gone_ms is not None and one.gone_ms >= began_ms
-
-
-def test_of_a_topic_that_is_forwarded_whole_shards_have_passed_what_came_to_them() -> None:
-    heads = [
-        Head(positions={"purchases": 10, "rekeyed": 7}, starts={"purchases": 4}, origins={"browsing:views:0": 5}),
-        Head(positions={"purchases": 3}, origins={"browsing:views:0": 8, "browsing:views:1": 0, "x:purchases:0": 2}),
-    ]
-    assert reach.passed_by(heads) == {"purchases": 9, "rekeyed": 7, "views": 10}
-
-
-def test_what_came_by_a_topic_that_is_left_is_lost_and_windows_are_whole_in_time() -> None:
-    traits = 'views_7d = "count(browsing, over=\'7d\')"\nviews = "count(browsing)"\n'
-    text = BEFORE.replace("[segments", traits + "[segments", 1)
-    moved = text + MOVED.removeprefix(BEFORE)
-    left = Reach("browsing", "browsing", gone=70, gone_ms=T0, left=True)
-    plan = plan_of(moved, reaches=(reach_of("views", "browsing"), left), before=text)
-    assert {one.name: (one.since, one.lost) for one in plan.incomplete if one.is_trait} == {
-        "views_7d": (T0 + 300_000 + 7 * DAY, True),
-        "views": (None, True),
-    }
-    assert "is left: its 70 records of browsing would not be folded again" in shown(plan)
-    jsonschema.validate(json.loads(json.dumps(plan_object(plan))), SCHEMA)
 
 
 def test_the_same_file_and_the_same_meaning_are_told_in_two_lines() -> None:

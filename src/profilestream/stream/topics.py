@@ -245,17 +245,23 @@ class Admin:
     async def last_timestamp(self, topic: str) -> int | None:
         """The timestamp (ms) of the newest record that is still there, up to a second later; None where none is.
 
-        Kafka answers from when on a record is; it is looked for by halves.
+        Kafka tells the first record from a time on; the last one is looked for by halves. What comes meanwhile is
+        passed over.
         """
         earlier = min((await self.first_timestamps(topic)).values(), default=None)
         if earlier is None:
             return None
         ends, later = await self.end_offsets(topic), earlier + 1_000
-        while await self.offsets_at(topic, later) != ends:
+
+        async def has_any(since_ms: int) -> bool:
+            found = await self.offsets_at(topic, since_ms)
+            return any(offset < ends.get(partition, 0) for partition, offset in found.items())
+
+        while await has_any(later):
             earlier, later = later, later + 2 * (later - earlier)
         while later - earlier > 1_000:
             middle = (earlier + later) // 2
-            if await self.offsets_at(topic, middle) != ends:
+            if await has_any(middle):
                 earlier = middle
             else:
                 later = middle
